@@ -1,0 +1,29 @@
+"""Batched physics of the Fetch tasks: model, random starts and goals, observations, and the engines."""
+
+from __future__ import annotations
+
+from torchrl_htrpo.envs.fetch_physics.draws import draw_goals, draw_objects
+from torchrl_htrpo.envs.fetch_physics.engine import DivergedError, Engine
+from torchrl_htrpo.envs.fetch_physics.model import FetchModel, load_model
+from torchrl_htrpo.envs.fetch_physics.mujoco_engine import MujocoEngine
+from torchrl_htrpo.envs.fetch_physics.observation import Kinematics, euler_angles, observe
+from torchrl_htrpo.envs.fetch_physics.streams import uniform
+from torchrl_htrpo.envs.fetch_physics.tasks import TASK_NAMES, TASKS, FetchTask, TaskName
+
+__all__ = [
+    "TASKS",
+    "TASK_NAMES",
+    "DivergedError",
+    "Engine",
+    "FetchModel",
+    "FetchTask",
+    "Kinematics",
+    "MujocoEngine",
+    "TaskName",
+    "draw_goals",
+    "draw_objects",
+    "euler_angles",
+    "load_model",
+    "observe",
+    "uniform",
+]

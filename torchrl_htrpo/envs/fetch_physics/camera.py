@@ -1,0 +1,47 @@
+"""Pictures of one world."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from torchrl_htrpo.envs.fetch_physics.model import FetchModel, FloatArray
+
+
+class Camera:
+    """Renders a MuJoCo state off screen, with the goal drawn as a red ball.
+
+    Args:
+        model: the model of the states to come.
+        width: image width in pixels.
+        height: image height in pixels.
+    """
+
+    def __init__(self, model: FetchModel, width: int, height: int) -> None:
+        self.size = (width, height)
+        self._target = model.mj_model.site("target0").id
+        screen = model.mj_model.vis.global_
+        screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
+        self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
+        self._view = mujoco.MjvCamera()
+        self._view.distance, self._view.azimuth, self._view.elevation = 2.5, 132.0, -14.0
+        self._view.lookat[:] = [1.3, 0.75, 0.55]
+
+    def shoot(self, data: mujoco.MjData, goal: FloatArray) -> NDArray[np.uint8]:
+        """Renders a state.
+
+        Args:
+            data: the state; only the drawn position of its goal marker changes, which no physics reads.
+            goal: where to draw the goal, ``[3]`` in metres.
+
+        Returns:
+            The image, ``[height, width, 3]``.
+        """
+        data.site_xpos[self._target] = goal
+        self._renderer.update_scene(data, self._view)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Frees the rendering context."""
+        self._renderer.close()
