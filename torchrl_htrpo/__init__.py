@@ -1,0 +1,1 @@
+"""Hindsight Trust Region Policy Optimization as composable TorchRL components."""

@@ -1,0 +1,171 @@
+"""What a goal is, when it is reached, and what reaching it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from tensordict import NestedKey, TensorDictBase, unravel_key
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+
+RewardName = Literal["sparse", "paper_code", "her", "dense"]
+ReachedFn = Callable[[Tensor, Tensor], Tensor]
+RewardFn = Callable[[TensorDictBase], Tensor]
+
+
+@dataclass(frozen=True)
+class Within:
+    """A goal is reached when the achieved one is nearer than a threshold: ``|achieved - desired|_2 < threshold``.
+
+    Args:
+        threshold: in the units of the goal (metres for Fetch, where the threshold is 0.05).
+
+    Example:
+        >>> Within(0.05)(torch.tensor([[0.0, 0.03], [0.0, 0.06]]), torch.zeros(2, 2))
+        tensor([ True, False])
+    """
+
+    threshold: float
+
+    def __call__(self, achieved: Tensor, desired: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(achieved - desired, dim=-1) < self.threshold
+
+
+def same(achieved: Tensor, desired: Tensor) -> Tensor:
+    """A goal is reached when the achieved one equals it (bits, cells of a map).
+
+    Args:
+        achieved: ``[*B, d_g]``.
+        desired: ``[*B, d_g]``, broadcastable.
+
+    Returns:
+        Booleans ``[*B]``.
+
+    Example:
+        >>> same(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), torch.ones(2))
+        tensor([False,  True])
+    """
+    return (achieved == desired).all(-1)
+
+
+@dataclass(frozen=True)
+class GoalTask:
+    r"""A goal-reaching task: where the goals are, when one is reached, and the reward.
+
+    The reward presets, for a success first seen at step :math:`t` (from 0) of :math:`T`:
+
+    ============== ==========================================================================
+    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's)
+    ``paper_code`` 0, then :math:`T - t` at the first success (the authors' code)
+    ``her``        :math:`-1` on every step that does not hold the goal, else 0
+    ``dense``      :math:`-|achieved - desired|_2`
+    ============== ==========================================================================
+
+    Args:
+        reached: ``(achieved [*B, d_g], desired [*B, d_g]) -> bool [*B]``.
+        reward: a preset, or a function of the whole (relabelled) tensordict ``[*B, T] -> [*B, T, 1]``, so that
+            a reward may also read actions or ``info`` entries.
+        success_reward: the reward of ``sparse``.
+        achieved_goal: key of the achieved goal; its state after the step is read under ``"next"``.
+        desired_goal: key of the desired goal.
+
+    Raises:
+        ValueError: if ``reward`` is neither a preset nor callable.
+
+    Example:
+        >>> task = GoalTask(Within(0.05), reward="her")
+        >>> task.reached(torch.zeros(3), torch.full((3,), 0.01))
+        tensor(True)
+
+    Source: `Hindsight Trust Region Policy Optimization <https://arxiv.org/abs/1907.12439>`_, Section 5 and F.1.
+    """
+
+    reached: ReachedFn
+    reward: RewardName | RewardFn = "sparse"
+    success_reward: float = 1.0
+    achieved_goal: NestedKey = "achieved_goal"
+    desired_goal: NestedKey = "desired_goal"
+
+    def __post_init__(self) -> None:
+        if not callable(self.reward) and self.reward not in _PRESETS:
+            raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))
+
+    @property
+    def next_achieved_goal(self) -> NestedKey:
+        """Key of the goal achieved by the step."""
+        return unravel_key(("next", self.achieved_goal))
+
+    @property
+    def next_desired_goal(self) -> NestedKey:
+        """Key of the desired goal after the step."""
+        return unravel_key(("next", self.desired_goal))
+
+    def success(self, tensordict: TensorDictBase) -> Tensor:
+        """Whether each step ends with its goal reached.
+
+        Args:
+            tensordict: ``[*B]`` with both goals.
+
+        Returns:
+            Booleans ``[*B]``.
+        """
+        return self.reached(tensordict.get(self.next_achieved_goal), tensordict.get(self.desired_goal))
+
+    def compute_reward(self, tensordict: TensorDictBase) -> Tensor:
+        """The reward of each step for the goal it now carries.
+
+        Args:
+            tensordict: trajectories ``[*B, T]``.
+
+        Returns:
+            Rewards ``[*B, T, 1]``.
+        """
+        if callable(self.reward):
+            return self.reward(tensordict)
+        return _PRESETS[self.reward](self, tensordict).unsqueeze(-1)
+
+
+def first(success: Tensor) -> Tensor:
+    """Keep only the first success along time.
+
+    Args:
+        success: booleans ``[*B, T]``.
+
+    Returns:
+        Booleans ``[*B, T]``, at most one per trajectory.
+
+    Example:
+        >>> first(torch.tensor([False, True, False, True]))
+        tensor([False,  True, False, False])
+    """
+    return success & (success.cumsum(-1) == 1)
+
+
+def _float_like(task: GoalTask, tensordict: TensorDictBase, values: Tensor) -> Tensor:
+    return values.to(tensordict.get(task.next_achieved_goal).dtype)
+
+
+def _sparse(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    return task.success_reward * _float_like(task, tensordict, first(task.success(tensordict)))
+
+
+def _paper_code(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    success = first(task.success(tensordict))
+    steps_left = torch.arange(success.shape[-1], 0, -1, device=success.device)
+    return _float_like(task, tensordict, success * steps_left)
+
+
+def _her(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    return _float_like(task, tensordict, task.success(tensordict)) - 1
+
+
+def _dense(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    apart = tensordict.get(task.next_achieved_goal) - tensordict.get(task.desired_goal)
+    return -torch.linalg.vector_norm(apart, dim=-1)
+
+
+_PRESETS = {"sparse": _sparse, "paper_code": _paper_code, "her": _her, "dense": _dense}

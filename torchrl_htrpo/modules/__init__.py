@@ -1,0 +1,21 @@
+"""Policies, critics and their inputs: anything with a log-probability can be the actor."""
+
+from torchrl_htrpo.modules.heads import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead
+from torchrl_htrpo.modules.log_prob import action_log_prob
+from torchrl_htrpo.modules.networks import GoalNetwork, make_actor, make_critic, orthogonal_
+from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
+
+__all__ = [
+    "CategoricalHead",
+    "GaussianHead",
+    "GoalNetwork",
+    "GoalNormalizer",
+    "OneHotHead",
+    "PolicyHead",
+    "RunningNormalizer",
+    "TanhNormalHead",
+    "action_log_prob",
+    "make_actor",
+    "make_critic",
+    "orthogonal_",
+]

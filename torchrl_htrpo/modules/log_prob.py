@@ -1,0 +1,63 @@
+"""The log-probability of a taken action, for any policy that has one."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import NestedKey, TensorDictBase, is_tensor_collection
+from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequential
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+
+
+def check_actor(owner: object, actor: object) -> None:
+    """Refuse an actor that cannot score actions.
+
+    Args:
+        owner: who asks, for the message.
+        actor: what came as the actor.
+
+    Raises:
+        TypeError: if the actor has no ``get_dist``.
+    """
+    if not isinstance(actor, ProbabilisticTensorDictSequential):
+        expected = "a ProbabilisticTensorDictSequential (an actor whose distribution has log_prob)"
+        raise TypeError(refusal(owner, "actor", expected, type(actor).__name__))
+
+
+def action_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
+    """Where the actor writes its (first) action."""
+    return actor.dist_sample_keys[0]
+
+
+def log_prob_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
+    """Where the actor writes the (first) log-probability of its action."""
+    return actor.log_prob_keys[0]
+
+
+def action_log_prob(actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase) -> Tensor:
+    """Score the actions of a tensordict: ``log pi(a | s, g)``.
+
+    Args:
+        actor: the policy.
+        tensordict: ``[*B]`` with the actor's inputs and actions.
+
+    Returns:
+        Log-probabilities ``[*B]``; those of a composite action are added up.
+
+    Example:
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> from tensordict import TensorDict
+        >>> actor = make_actor(CategoricalHead(4), 6)
+        >>> td = actor(TensorDict(observation=torch.zeros(2, 3), desired_goal=torch.zeros(2, 3), batch_size=[2]))
+        >>> torch.equal(action_log_prob(actor, td), td["action_log_prob"])
+        True
+    """
+    dist = actor.get_dist(tensordict.select(*actor.in_keys))
+    if not isinstance(dist, CompositeDistribution):
+        return dist.log_prob(tensordict.get(action_key(actor)))
+    scores = dist.log_prob(tensordict.select(*actor.dist_sample_keys))
+    if is_tensor_collection(scores):
+        parts = [part.reshape(*tensordict.batch_size, -1).sum(-1) for part in scores.values(True, True)]
+        return torch.stack(parts).sum(0)
+    return scores

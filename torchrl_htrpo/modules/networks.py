@@ -1,0 +1,143 @@
+"""Goal-conditioned networks: a policy with any head, and a value function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tensordict import NestedKey
+from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from torch import Tensor, nn
+from torchrl.modules import MLP, ValueOperator
+
+from torchrl_htrpo.modules.heads import PolicyHead
+from torchrl_htrpo.modules.normalizer import GoalNormalizer
+
+GOAL_KEYS: tuple[NestedKey, ...] = ("observation", "desired_goal")
+
+
+class GoalNetwork(nn.Module):
+    """Normalise an observation and a goal, join them, and pass them through layers.
+
+    Args:
+        layers: takes ``[*B, d_o + d_g]``.
+        normalizer: joins its inputs (see :class:`GoalNormalizer`).
+
+    Example:
+        >>> net = GoalNetwork(nn.Linear(13, 4), GoalNormalizer(10, 3))
+        >>> net(torch.zeros(2, 10), torch.zeros(2, 3)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, layers: nn.Module, normalizer: nn.Module) -> None:
+        super().__init__()
+        self.normalizer, self.layers = normalizer, layers
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Features of the (observation, goal) pairs."""
+        return self.layers(self.normalizer(*inputs))
+
+
+def orthogonal_(layers: nn.Module, gain: float = 2**0.5, last_gain: float = 1.0) -> nn.Module:
+    """Initialise linear and convolutional layers orthogonally, biases at zero, in place.
+
+    Args:
+        layers: the network.
+        gain: gain of all layers but the last.
+        last_gain: gain of the last layer; small for a policy, whose first actions should not depend on the input.
+
+    Returns:
+        The same network.
+
+    Example:
+        >>> layer = orthogonal_(nn.Linear(3, 3), last_gain=2.0)
+        >>> torch.allclose(layer.weight @ layer.weight.T, 4 * torch.eye(3), atol=1e-5)
+        True
+    """
+    weighted = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    for module in weighted:
+        nn.init.orthogonal_(module.weight, last_gain if module is weighted[-1] else gain)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return layers
+
+
+class _Join(nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, -1)
+
+
+def _mlp(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:
+    return MLP(input_size, output_size, num_cells=list(hidden_sizes), activation_class=nn.Tanh)
+
+
+def make_actor(
+    head: PolicyHead,
+    input_size: int,
+    hidden_sizes: Sequence[int] = (256, 256, 256),
+    *,
+    normalizer: GoalNormalizer | None = None,
+    in_keys: Sequence[NestedKey] = GOAL_KEYS,
+    action_key: NestedKey = "action",
+) -> ProbabilisticTensorDictSequential:
+    """A goal-conditioned policy: tanh layers, orthogonal weights, and the head's distribution.
+
+    Args:
+        head: what kind of action distribution.
+        input_size: features of observation and goal together.
+        hidden_sizes: width of each hidden layer.
+        normalizer: normalises and joins the inputs; without one they are only joined.
+        in_keys: observation and goal.
+        action_key: where the action is written; its log-probability goes to ``<action_key>_log_prob``.
+
+    Returns:
+        A policy that samples, and whose ``get_dist`` gives the distribution.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.modules.heads import GaussianHead
+        >>> actor = make_actor(GaussianHead(4), 13)
+        >>> td = TensorDict(observation=torch.zeros(2, 10), desired_goal=torch.zeros(2, 3), batch_size=[2])
+        >>> actor(td)["action_log_prob"].shape
+        torch.Size([2])
+    """
+    mlp = orthogonal_(_mlp(input_size, head.num_features, hidden_sizes), last_gain=0.1)
+    network = GoalNetwork(nn.Sequential(mlp, head), normalizer or _Join())
+    params = list(head.param_keys)
+    return ProbabilisticTensorDictSequential(
+        TensorDictModule(network, in_keys=list(in_keys), out_keys=params),
+        ProbabilisticTensorDictModule(
+            in_keys=params,
+            out_keys=[action_key],
+            distribution_class=head.distribution_class,
+            distribution_kwargs=head.distribution_kwargs,
+            return_log_prob=True,
+        ),
+    )
+
+
+def make_critic(
+    input_size: int,
+    hidden_sizes: Sequence[int] = (256, 256, 256),
+    *,
+    normalizer: GoalNormalizer | None = None,
+    in_keys: Sequence[NestedKey] = GOAL_KEYS,
+) -> ValueOperator:
+    """A goal-conditioned state value ``V(s, g)``: tanh layers, orthogonal weights.
+
+    Args:
+        input_size: features of observation and goal together.
+        hidden_sizes: width of each hidden layer.
+        normalizer: normalises and joins the inputs; share the policy's.
+        in_keys: observation and goal.
+
+    Returns:
+        A value operator writing ``state_value`` ``[*B, 1]``.
+
+    Example:
+        >>> critic = make_critic(13)
+        >>> critic(torch.zeros(2, 10), torch.zeros(2, 3)).shape
+        torch.Size([2, 1])
+    """
+    mlp = orthogonal_(_mlp(input_size, 1, hidden_sizes))
+    return ValueOperator(GoalNetwork(mlp, normalizer or _Join()), in_keys=list(in_keys))

@@ -1,0 +1,89 @@
+"""Running normalisation of observations and goals, inside the networks so that every reader sees the same statistics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningNormalizer(nn.Module):
+    r"""Standardise inputs with statistics that move only when told to: ``clip((x - mean) / std, -c, c)``.
+
+    The statistics are buffers: saved with the policy, frozen between calls of :meth:`update`, so the collected
+    log-probability, both log-probabilities of a goal ratio, and the update all see the same function.
+
+    Args:
+        size: features of the input (last dimension).
+        clip: bound of the standardised value, in standard deviations.
+        min_std: floor of the standard deviation, in the units of the input.
+
+    Example:
+        >>> normalizer = RunningNormalizer(1)
+        >>> normalizer.update(torch.tensor([[1.0], [3.0]]))
+        >>> normalizer(torch.tensor([[3.0]]))
+        tensor([[1.]])
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int, clip: float = 5.0, min_std: float = 1e-2) -> None:
+        super().__init__()
+        self.clip, self.min_std = clip, min_std
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise ``x`` ``[*B, size]``."""
+        std = self.variance.sqrt().clamp_min(self.min_std)
+        return ((x - self.mean) / std).clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Fold new inputs into the statistics (parallel variance formula, in float64).
+
+        Args:
+            x: ``[*B, size]``.
+            mask: booleans ``[*B]``; only the marked inputs count. Default: all.
+        """
+        weight = torch.ones(x.shape[:-1], device=x.device) if mask is None else mask
+        rows, weight = x.reshape(-1, x.shape[-1]).double(), weight.reshape(-1, 1).double()
+        count = weight.sum()
+        mean = (rows * weight).sum(0) / count.clamp_min(1)
+        squares = ((rows - mean).square() * weight).sum(0)
+        total, old = (self.count + count).clamp_min(1), self.count.double()
+        shift = mean - self.mean
+        self.variance.copy_((self.variance * old + squares + shift.square() * old * count / total) / total)
+        self.mean.copy_(self.mean + shift * count / total)
+        self.count.copy_(old + count)
+
+
+class GoalNormalizer(nn.Module):
+    """Standardise an observation and a goal, and join them; achieved and desired goals share one set of statistics.
+
+    Args:
+        observation_size: features of the observation.
+        goal_size: features of the goal.
+        clip: bound of the standardised values, in standard deviations.
+
+    Example:
+        >>> GoalNormalizer(10, 3)(torch.zeros(2, 10), torch.zeros(2, 3)).shape
+        torch.Size([2, 13])
+    """
+
+    def __init__(self, observation_size: int, goal_size: int, clip: float = 5.0) -> None:
+        super().__init__()
+        self.observation = RunningNormalizer(observation_size, clip)
+        self.goal = RunningNormalizer(goal_size, clip)
+
+    def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
+        """Join ``observation`` ``[*B, d_o]`` and ``goal`` ``[*B, d_g]``, both standardised: ``[*B, d_o + d_g]``."""
+        return torch.cat((self.observation(observation), self.goal(goal)), -1)
+
+    def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
+        """Fold new observations ``[*B, d_o]`` and goals ``[*B, d_g]`` (achieved and desired) into the statistics."""
+        self.observation.update(observation, mask)
+        for goal in goals:
+            self.goal.update(goal, mask)

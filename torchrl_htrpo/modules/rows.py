@@ -1,0 +1,55 @@
+"""Evaluating a function on the live rows of a batch, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+RowFn = Callable[[TensorDictBase], Tensor]
+
+
+def live_rows(tensordict: TensorDictBase, mask: Tensor) -> TensorDictBase:
+    """Gather the marked elements of a batch into rows ``[M]`` (the number of marks is read on the host)."""
+    return tensordict[mask.nonzero(as_tuple=True)]
+
+
+def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: int) -> Tensor:
+    """Evaluate ``fn`` on the marked rows of a batch, at most ``chunk_size`` rows at a time.
+
+    Expanded (stride 0) entries are materialised a chunk at a time, so the memory is bounded by ``chunk_size``. On an
+    accelerator every row is evaluated, marked or not: gathering them would make the host wait for the device.
+
+    Args:
+        fn: rows ``[m]`` to values ``[m]``.
+        tensordict: ``[*B]``.
+        mask: booleans ``[*B]``.
+        chunk_size: rows evaluated together.
+
+    Returns:
+        Values ``[*B]``, zero where not marked.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> td = TensorDict(x=torch.arange(4.0), batch_size=[4])
+        >>> map_rows(lambda rows: rows["x"] ** 2, td, td["x"] > 1, chunk_size=1)
+        tensor([0., 0., 4., 9.])
+    """
+    if mask.device.type != "cpu":
+        return torch.where(mask, _map_all(fn, tensordict, chunk_size), 0)
+    index = mask.nonzero(as_tuple=True)
+    out = None
+    for part in zip(*(axis.split(chunk_size) for axis in index), strict=True):
+        values = fn(tensordict[part])
+        out = values.new_zeros(mask.shape) if out is None else out
+        out[part] = values
+    return torch.zeros(mask.shape) if out is None else out
+
+
+def _map_all(fn: RowFn, tensordict: TensorDictBase, chunk_size: int) -> Tensor:
+    lead = tensordict.batch_size[0]
+    rows_per_lead = max(tensordict.numel() // lead, 1)
+    parts = tensordict.split(max(chunk_size // rows_per_lead, 1), 0)
+    return torch.cat([fn(part.reshape(-1)).reshape(part.batch_size) for part in parts])
