@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.data import Binary, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.fetch_physics import (
-    TASK_NAMES,
-    TASKS,
+    ControlName,
     DivergedError,
-    Engine,
-    MujocoEngine,
+    EngineName,
     TaskName,
     draw_goals,
     draw_objects,
-    load_model,
+    make_control,
+    make_engine,
     observe,
 )
 from torchrl_htrpo.envs.fetch_physics.tasks import DISTANCE_THRESHOLD
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
 
-EngineName = Literal["mujoco", "warp"]
+_DTYPES = (torch.float32, torch.float64)
 
 
 class FetchEnv(EnvBase):
@@ -38,20 +35,23 @@ class FetchEnv(EnvBase):
     ``"mujoco"`` engine bit for bit, for the same object starts), batched over the worlds. An episode never
     terminates; it is truncated after ``horizon`` steps. Worlds reset one by one through TorchRL's ``"_reset"``.
 
-    Keys: ``observation`` ``[N, 10]`` (reach) or ``[N, 25]``, ``achieved_goal`` and ``desired_goal`` ``[N, 3]`` in
-    metres, ``is_success`` ``[N, 1]``, ``action`` ``[N, 4]`` in ``[-1, 1]`` (hand displacement in units of 5 cm,
-    finger command), ``reward`` ``[N, 1]`` (-1, and 0 where the goal is within 5 cm).
+    Keys: ``observation`` ``[N, 10]`` (reach) or ``[N, 25]``, 4 longer with discrete control, ``achieved_goal``
+    and ``desired_goal`` ``[N, 3]`` in metres, ``is_success`` ``[N, 1]``, ``action`` (continuous: ``[N, 4]`` in
+    ``[-1, 1]``, hand displacement in units of 5 cm and finger command; discrete: ``[N]``, index of a change of
+    velocity, see VelocityControl), ``reward`` ``[N, 1]`` (-1, and 0 where the goal is within 5 cm).
 
     Args:
         task: ``"reach"``, ``"push"``, ``"slide"`` or ``"pick_and_place"``.
         num_envs: worlds stepped at once (``N``).
-        engine: ``"mujoco"``: C library, on the CPU.
+        control: ``"continuous"``, or ``"discrete"`` (not for pick and place).
+        engine: ``"mujoco"`` (the C library, on CPU threads) or ``"warp"`` (mujoco_warp, thousands of worlds on a
+            GPU, float32; agrees with the C library until chaotic contacts drive them apart).
         num_threads: threads of the ``"mujoco"`` engine; results do not depend on it. Defaults to the cores
             this process may use.
         horizon: steps after which an episode is truncated.
         seed: seed of goals and object starts. World ``i`` draws the same ones whatever ``num_envs`` is.
             Defaults to a draw from torch's global generator.
-        device: where the tensors live.
+        device: where the tensors live. Defaults to the CPU, or with ``"warp"`` to the GPU if there is one.
         dtype: dtype of observations, goals, rewards and actions; the physics runs in its own.
 
     Raises:
@@ -75,6 +75,7 @@ class FetchEnv(EnvBase):
         task: TaskName,
         num_envs: int = 16,
         *,
+        control: ControlName = "continuous",
         engine: EngineName = "mujoco",
         num_threads: int | None = None,
         horizon: int = 50,
@@ -82,11 +83,17 @@ class FetchEnv(EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        _check_arguments(task, num_envs, engine, num_threads, horizon, dtype)
-        super().__init__(device=device, batch_size=torch.Size([num_envs]))
+        if horizon < 1:
+            raise ValueError(refusal("FetchEnv", "horizon", "a positive integer", horizon))
+        if dtype not in _DTYPES:
+            raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, _DTYPES))
+        worlds = make_engine(engine, task, num_envs, num_threads, device)
+        scheme = make_control(control, task, num_envs, worlds.device)
+        super().__init__(device=worlds.device if engine == "warp" else device, batch_size=torch.Size([num_envs]))
         self.name: TaskName = task
         self.horizon = horizon
-        self.engine: Engine = MujocoEngine(load_model(TASKS[task]), num_envs, num_threads)
+        self.engine = worlds
+        self.control = scheme
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.engine.device)
         self._steps = torch.zeros(num_envs, 1, dtype=torch.int64, device=self.engine.device)
         self._goal = torch.zeros(num_envs, 3, dtype=torch.float64, device=self.engine.device)
@@ -96,7 +103,7 @@ class FetchEnv(EnvBase):
     def _set_specs(self, dtype: torch.dtype) -> None:
         n, device = self.batch_size[0], self.device
         flag = Binary(n=1, shape=(n, 1), dtype=torch.bool, device=device)
-        size = self.engine.model.task.observation_size
+        size = self.engine.model.task.observation_size + self.control.extra_size
         self.observation_spec = Composite(
             observation=Unbounded((n, size), dtype=dtype, device=device),
             achieved_goal=Unbounded((n, 3), dtype=dtype, device=device),
@@ -105,7 +112,7 @@ class FetchEnv(EnvBase):
             shape=self.batch_size,
             device=device,
         )
-        self.action_spec = Bounded(-1.0, 1.0, shape=(n, 4), dtype=dtype, device=device)
+        self.action_spec = self.control.action_spec(n, dtype, device)
         self.reward_spec = Unbounded((n, 1), dtype=dtype, device=device)
         self.done_spec = Composite(
             done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
@@ -160,13 +167,14 @@ class FetchEnv(EnvBase):
         self._goal = torch.where(mask, draw_goals(model, self._seed, self._episode), self._goal)
         self._episode += mask.squeeze(-1)
         self._steps.masked_fill_(mask, 0)
+        self.control.reset(mask.squeeze(-1))
         self.engine.reset(mask.squeeze(-1), objects)
         return self._state()
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         self._steps += 1
         try:
-            self.engine.step(tensordict.get("action").to(self.engine.device))
+            self.engine.step(self.control.command(tensordict.get("action").to(self.engine.device)))
         except DivergedError as error:
             raise DivergedError(error.worlds, self._divergence(error.worlds)) from error
         state = self._state()
@@ -174,7 +182,9 @@ class FetchEnv(EnvBase):
 
     def _divergence(self, worlds: list[int]) -> str:
         steps = self._steps.flatten()[worlds].tolist()
-        where = ", ".join(f"world {world} at step {step} of its episode" for world, step in zip(worlds, steps))
+        where = ", ".join(
+            f"world {world} at step {step} of its episode" for world, step in zip(worlds, steps, strict=True)
+        )
         return f"FetchEnv({self.name!r}): the physics diverged in {where}; reset these worlds or lower the actions"
 
     def _state(self) -> TensorDict:
@@ -183,7 +193,7 @@ class FetchEnv(EnvBase):
         truncated = self._steps >= self.horizon
         success = Within(DISTANCE_THRESHOLD)(achieved, self._goal).unsqueeze(-1)
         return TensorDict(
-            observation=observation.to(dtype),
+            observation=torch.cat([observation, self.control.extra()], dim=-1).to(dtype),
             achieved_goal=achieved.to(dtype, copy=True),
             desired_goal=self._goal.to(dtype, copy=True),
             is_success=success,
@@ -222,17 +232,3 @@ class FetchEnv(EnvBase):
         """
         super().close(raise_if_closed=raise_if_closed)
         self.engine.close()
-
-
-def _check_arguments(
-    task: str, num_envs: int, engine: str, num_threads: int | None, horizon: int, dtype: torch.dtype
-) -> None:
-    if task not in TASK_NAMES:
-        raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
-    if engine not in ("mujoco", "warp"):
-        raise ValueError(refusal("FetchEnv", "engine", "a physics engine", engine, ("mujoco", "warp")))
-    for name, value in (("num_envs", num_envs), ("horizon", horizon), ("num_threads", num_threads)):
-        if value is not None and value < 1:
-            raise ValueError(refusal("FetchEnv", name, "a positive integer", value))
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, (torch.float32, torch.float64)))

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from torchrl_htrpo.envs.fetch_physics.control import (
+    ControlName,
+    ControlScheme,
+    DisplacementControl,
+    VelocityControl,
+    make_control,
+)
 from torchrl_htrpo.envs.fetch_physics.draws import draw_goals, draw_objects
 from torchrl_htrpo.envs.fetch_physics.engine import DivergedError, Engine
+from torchrl_htrpo.envs.fetch_physics.engines import EngineName, make_engine
 from torchrl_htrpo.envs.fetch_physics.model import FetchModel, load_model
 from torchrl_htrpo.envs.fetch_physics.mujoco_engine import MujocoEngine
 from torchrl_htrpo.envs.fetch_physics.observation import Kinematics, euler_angles, observe
@@ -13,17 +21,24 @@ from torchrl_htrpo.envs.fetch_physics.tasks import TASK_NAMES, TASKS, FetchTask,
 __all__ = [
     "TASKS",
     "TASK_NAMES",
+    "ControlName",
+    "ControlScheme",
+    "DisplacementControl",
     "DivergedError",
     "Engine",
+    "EngineName",
     "FetchModel",
     "FetchTask",
     "Kinematics",
     "MujocoEngine",
     "TaskName",
+    "VelocityControl",
     "draw_goals",
     "draw_objects",
     "euler_angles",
     "load_model",
+    "make_control",
+    "make_engine",
     "observe",
     "uniform",
 ]

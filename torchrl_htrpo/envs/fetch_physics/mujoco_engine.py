@@ -114,7 +114,7 @@ class MujocoEngine:
         """
         # In float32, as gymnasium's action space has it: the rounding reaches the trajectories.
         command = action.float().clamp(-1.0, 1.0).numpy()
-        target = np.stack(self._hand_pos) + command[:, :3] * np.float32(ACTION_SCALE)
+        target = np.stack(self._hand_pos) + (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
         rotation = np.stack(self._hand_quat) + HAND_ROTATION
         grip = self.qpos[:, self.model.ctrl_qpos] + command[:, 3:].astype(np.float64)
         self._run(self._step_one, np.arange(self.num_worlds), target, rotation, grip)
