@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from torchrl_htrpo.envs.fetch_physics.model import FetchModel, FloatArray
 
 
 class Camera:
-    """Renders a MuJoCo state off screen, with the goal drawn as a red ball.
+    """Renders a MuJoCo state off screen, with the goal drawn as a red ball; ``close()`` frees the context.
 
     Args:
         model: the model of the states to come.
@@ -24,6 +26,8 @@ class Camera:
         screen = model.mj_model.vis.global_
         screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
         self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
+        # Also at exit, and before Python takes the OpenGL library apart, if nobody closes the camera.
+        self.close = weakref.finalize(self, self._renderer.close)
         self._view = mujoco.MjvCamera()
         self._view.distance, self._view.azimuth, self._view.elevation = 2.5, 132.0, -14.0
         self._view.lookat[:] = [1.3, 0.75, 0.55]
@@ -41,7 +45,3 @@ class Camera:
         data.site_xpos[self._target] = goal
         self._renderer.update_scene(data, self._view)
         return self._renderer.render()
-
-    def close(self) -> None:
-        """Frees the rendering context."""
-        self._renderer.close()
