@@ -1,0 +1,21 @@
+"""How to move the parameters: curvature, direction, distance. Knows nothing of reinforcement learning."""
+
+from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
+from torchrl_htrpo.optim.curvature import GaussNewtonOperator, HessianOperator, LinearOperator, curvature
+from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
+from torchrl_htrpo.optim.step_result import StepResult, StepStatus
+from torchrl_htrpo.optim.trust_region import TrustRegionOptimizer
+
+__all__ = [
+    "BacktrackingLineSearch",
+    "CGSolution",
+    "ConjugateGradient",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "LinearOperator",
+    "SearchResult",
+    "StepResult",
+    "StepStatus",
+    "TrustRegionOptimizer",
+    "curvature",
+]

@@ -1,0 +1,108 @@
+"""Conjugate gradients on an operator: the direction of the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.optim.curvature import LinearOperator
+from torchrl_htrpo.optim.vectors import axpy, dot
+
+
+@dataclass(frozen=True)
+class CGSolution:
+    """What conjugate gradients found.
+
+    Args:
+        x: the solution of ``(A + damping I) x = b``, as far as it got.
+        residual: ``b - (A + damping I) x``.
+        iterations: products used.
+        residual_norm: ``|residual| / |b|``.
+        indefinite: whether a direction of negative curvature was met, where it stopped.
+    """
+
+    x: TensorDictBase
+    residual: TensorDictBase
+    iterations: int
+    residual_norm: float
+    indefinite: bool
+
+
+@dataclass(frozen=True)
+class ConjugateGradient:
+    r"""Solve :math:`(A + d I) x = b` for a symmetric positive semi-definite operator :math:`A`.
+
+    Args:
+        max_iterations: most products with the operator.
+        tolerance: stop when the residual is below it.
+        relative: the tolerance is of :math:`|r| / |b|`; otherwise of :math:`|r|^2` (the authors' code: 1e-10).
+
+    Raises:
+        ValueError: if ``max_iterations`` is not positive or ``tolerance`` negative.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.optim import GaussNewtonOperator
+        >>> at = TensorDict(x=torch.zeros(2))
+        >>> operator = GaussNewtonOperator([(lambda p: p["x"], torch.tensor([1.0, 4.0]))], at)
+        >>> ConjugateGradient()(operator, TensorDict(x=torch.tensor([1.0, 1.0]))).x["x"]
+        tensor([1.0000, 0.2500])
+
+    Source: `Trust Region Policy Optimization <https://arxiv.org/abs/1502.05477>`_, appendix C.
+    """
+
+    max_iterations: int = 10
+    tolerance: float = 1e-3
+    relative: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise ValueError(refusal(self, "max_iterations", "a positive integer", self.max_iterations))
+        if self.tolerance < 0:
+            raise ValueError(refusal(self, "tolerance", "not negative", self.tolerance))
+
+    def __call__(
+        self,
+        operator: LinearOperator,
+        b: TensorDictBase,
+        *,
+        damping: Tensor | float = 0.0,
+        first_product: TensorDictBase | None = None,
+    ) -> CGSolution:
+        """Run the iteration.
+
+        Args:
+            operator: :math:`A`.
+            b: the right-hand side.
+            damping: :math:`d`.
+            first_product: :math:`A b`, if it is known already.
+
+        Returns:
+            The solution and how it was reached.
+        """
+        x, residual, direction = b.apply(torch.zeros_like), b.clone(), b.clone()
+        squared = squared_b = dot(b, b)
+        iterations, indefinite = 0, False
+        for iterations in range(1, self.max_iterations + 1):
+            known = first_product if iterations == 1 else None
+            product = axpy(damping, direction, known if known is not None else operator @ direction)
+            bend = dot(direction, product)
+            if not bend > 0:
+                indefinite, iterations = True, iterations - 1
+                break
+            alpha = squared / bend
+            x, residual = axpy(alpha, direction, x), axpy(-alpha, product, residual)
+            previous, squared = squared, dot(residual, residual)
+            if self._solved(squared, squared_b):
+                break
+            direction = axpy(squared / previous, direction, residual)
+        norm = (squared / squared_b).sqrt().item() if squared_b > 0 else 0.0
+        return CGSolution(x, residual, iterations, norm, indefinite)
+
+    def _solved(self, squared: Tensor, squared_b: Tensor) -> bool:
+        bound = self.tolerance**2 * squared_b if self.relative else torch.as_tensor(self.tolerance)
+        return bool(squared <= bound)

@@ -1,0 +1,189 @@
+"""The trust-region step: direction, distance, acceptance."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
+from torchrl_htrpo.optim.curvature import curvature
+from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
+from torchrl_htrpo.optim.step_result import StepResult, StepStatus
+from torchrl_htrpo.optim.vectors import axpy, dot
+from torchrl_htrpo.problem import TrustRegionProblem
+
+DampingMode = Literal["relative", "absolute"]
+_REFUSALS = {
+    "non_finite": StepStatus.NON_FINITE,
+    "divergence": StepStatus.OUT_OF_REGION,
+    "no_gain": StepStatus.NO_GAIN,
+}
+
+
+class TrustRegionOptimizer:
+    r"""Natural-gradient step inside a trust region (eqs. 83-87).
+
+    .. math:: (H + d I)\, x = \nabla f, \qquad \theta = \tilde\theta + \alpha \sqrt{2\delta / x^\top H x}\; x
+
+    with :math:`x` from conjugate gradients and :math:`\alpha` from a backtracking line search. A step that is refused
+    leaves the parameters bit for bit as they were.
+
+    Args:
+        params: the parameters, updated in place (a tensordict of leaf tensors; ``objective.trainable_params``).
+        max_divergence: radius :math:`\delta`, in the units of the problem's divergence.
+        damping: :math:`d`; in units of the gradient's own curvature :math:`g^\top H g / g^\top g` if relative.
+        damping_mode: ``"relative"`` does not depend on the scale of the problem; ``"absolute"`` is the paper's.
+        scale_with_damping: take :math:`x^\top (H + dI) x` for the length, as the authors' code does; the step then
+            uses only part of the trust region.
+        direction: the linear solver.
+        search: the line search.
+
+    Raises:
+        ValueError: if ``max_divergence`` is not positive, ``damping`` negative or its mode unknown.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> params = TensorDict(x=torch.zeros(2))
+        >>> problem = TrustRegionProblem(
+        ...     terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)], residuals=[(lambda p: p["x"], torch.ones(2))]
+        ... )
+        >>> result = TrustRegionOptimizer(params, max_divergence=0.01, damping=0.0).step(problem)
+        >>> result.accepted, params["x"]
+        (True, tensor([0.1000, 0.1000]))
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, D.2; `TRPO <https://arxiv.org/abs/1502.05477>`_, appendix C.
+    """
+
+    def __init__(
+        self,
+        params: TensorDictBase,
+        max_divergence: float,
+        *,
+        damping: float = 1e-2,
+        damping_mode: DampingMode = "relative",
+        scale_with_damping: bool = False,
+        direction: ConjugateGradient | None = None,
+        search: BacktrackingLineSearch | None = None,
+    ) -> None:
+        if not max_divergence > 0:
+            raise ValueError(refusal(self, "max_divergence", "positive", max_divergence))
+        if not damping >= 0:
+            raise ValueError(refusal(self, "damping", "not negative", damping))
+        if damping_mode not in ("relative", "absolute"):
+            raise ValueError(refusal(self, "damping_mode", "known", damping_mode, ("relative", "absolute")))
+        self.params, self.max_divergence = params, max_divergence
+        self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
+        self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()
+
+    @classmethod
+    def paper(cls, params: TensorDictBase, max_divergence: float = 2e-5, damping: float = 1e-3) -> TrustRegionOptimizer:
+        """The published rule: absolute damping, absolute squared residual 1e-10, length with the damped curvature."""
+        solver = ConjugateGradient(max_iterations=10, tolerance=1e-10, relative=False)
+        return cls(
+            params,
+            max_divergence,
+            damping=damping,
+            damping_mode="absolute",
+            scale_with_damping=True,
+            direction=solver,
+        )
+
+    def step(self, problem: TrustRegionProblem) -> StepResult:
+        """Take one step.
+
+        Args:
+            problem: what to improve, and within what.
+
+        Returns:
+            What happened.
+        """
+        if not problem.terms:
+            return StepResult(StepStatus.NO_ROWS)
+        before = self.params.data.clone()
+        surrogate, divergence, gradient = _value_and_gradient(problem, before)
+        squared = dot(gradient, gradient).item()
+        if not math.isfinite(squared) or not math.isfinite(surrogate):
+            return StepResult(StepStatus.NON_FINITE)
+        if squared == 0.0:
+            return StepResult(StepStatus.ZERO_GRADIENT)
+        damping, solution = self._solve(problem, before, gradient, squared)
+        length = self._length(gradient, solution, damping)
+        if length is None:
+            status = StepStatus.INDEFINITE if solution.iterations == 0 or solution.indefinite else StepStatus.NON_FINITE
+            return StepResult(status, damping=damping, cg_iterations=solution.iterations)
+        full = solution.x.apply(lambda leaf: leaf * length)
+        expected = dot(gradient, full).item()
+
+        def evaluate(step: float) -> tuple[float, float]:
+            self.params.data.update_(axpy(step, full, before))
+            value, apart = _values(problem, self.params.data)
+            return value - surrogate, apart
+
+        found = self.search(evaluate, expected_gain=expected, radius=self.max_divergence)
+        if not found.accepted:
+            self.params.data.update_(before)
+        return self._report(found, solution, damping, expected, divergence, dot(full, full).sqrt().item())
+
+    def _solve(
+        self, problem: TrustRegionProblem, params: TensorDictBase, gradient: TensorDictBase, squared: float
+    ) -> tuple[float, CGSolution]:
+        operator = curvature(problem, params)
+        product = operator @ gradient
+        relative = self.damping_mode == "relative"
+        damping = self.damping * (abs(dot(gradient, product).item()) / squared if relative else 1.0)
+        return damping, self.direction(operator, gradient, damping=damping, first_product=product)
+
+    def _length(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float | None:
+        # x^T (H + dI) x = x^T (b - r) needs no further product with the curvature.
+        damped = dot(solution.x, axpy(-1.0, solution.residual, gradient)).item()
+        bend = damped if self.scale_with_damping else damped - damping * dot(solution.x, solution.x).item()
+        usable = math.isfinite(bend) and bend > 0
+        return math.sqrt(2 * self.max_divergence / bend) if usable else None
+
+    def _report(
+        self, found: SearchResult, solution: CGSolution, damping: float, expected: float, before: float, norm: float
+    ) -> StepResult:
+        return StepResult(
+            status=StepStatus.ACCEPTED if found.accepted else _REFUSALS[found.worst],
+            cg_iterations=solution.iterations,
+            cg_residual=solution.residual_norm,
+            expected_gain=expected,
+            gain=found.gain if found.accepted else 0.0,
+            divergence_before=before,
+            divergence=found.divergence if found.accepted else before,
+            step_fraction=found.step,
+            step_norm=found.step * norm,
+            damping=damping,
+            trials=found.trials,
+        )
+
+
+@torch.no_grad()
+def _values(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float]:
+    pairs = [torch.stack(term(params)) for term in problem.terms]
+    surrogate, divergence = torch.stack(pairs).sum(0, dtype=torch.float64).tolist()
+    return surrogate, divergence
+
+
+def _value_and_gradient(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
+    values: list[Tensor] = []
+    total = None
+    for term in problem.terms:
+        gradient, (surrogate, divergence) = torch.func.grad(_surrogate_first(term), has_aux=True)(params)
+        values.append(torch.stack((surrogate, divergence)))
+        total = gradient if total is None else total.add_(gradient)
+    surrogate, divergence = torch.stack(values).sum(0, dtype=torch.float64).tolist()
+    return surrogate, divergence, total
+
+
+def _surrogate_first(term):  # type: ignore[no-untyped-def]
+    def value(params: TensorDictBase) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        surrogate, divergence = term(params)
+        return surrogate, (surrogate.detach(), divergence.detach())
+
+    return value

@@ -1,0 +1,40 @@
+"""Arithmetic on vectors that live in the space of the parameters, kept as tensordicts."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+
+def dot(a: TensorDictBase, b: TensorDictBase) -> Tensor:
+    """The inner product of two vectors, accumulated in float64.
+
+    Args:
+        a: a vector.
+        b: a vector with the same keys and shapes.
+
+    Returns:
+        A float64 scalar.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> v = TensorDict(x=torch.ones(2), y=torch.ones(3))
+        >>> dot(v, v)
+        tensor(5., dtype=torch.float64)
+    """
+    parts = [(a.get(key) * b.get(key)).sum(dtype=torch.float64) for key in a.keys(True, True)]
+    return reduce(torch.add, parts)
+
+
+def axpy(scale: Tensor | float, x: TensorDictBase, y: TensorDictBase) -> TensorDictBase:
+    """``scale * x + y``, a new vector in the dtype of ``y``.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> axpy(2.0, TensorDict(x=torch.ones(2)), TensorDict(x=torch.ones(2)))["x"]
+        tensor([3., 3.])
+    """
+    return y.apply(lambda b, a: torch.add(b, a * torch.as_tensor(scale).to(b)), x)

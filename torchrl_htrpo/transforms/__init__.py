@@ -1,0 +1,15 @@
+"""Hindsight on batches of trajectories: choose goals, relabel, weigh."""
+
+from torchrl_htrpo.transforms.cumulative_goal_ratio import CumulativeGoalRatio
+from torchrl_htrpo.transforms.goal_sampler import AllGoalSampler, GoalSampler, UniformGoalSampler
+from torchrl_htrpo.transforms.hgf_goal_sampler import HGFGoalSampler
+from torchrl_htrpo.transforms.hindsight_relabel import HindsightRelabel
+
+__all__ = [
+    "AllGoalSampler",
+    "CumulativeGoalRatio",
+    "GoalSampler",
+    "HGFGoalSampler",
+    "HindsightRelabel",
+    "UniformGoalSampler",
+]

@@ -1,0 +1,58 @@
+"""What the hindsight transforms have in common: they act on batches of trajectories, never inside an environment."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+from torch import Tensor
+from torchrl.envs import Transform
+
+from torchrl_htrpo._errors import refusal
+
+MASK_KEY: NestedKey = ("collector", "mask")
+HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
+HINDSIGHT_GOAL_MASK: NestedKey = ("hindsight", "goal_mask")
+
+
+class BatchTransform(Transform):
+    """A TorchRL transform for batches: a direct call, ``Compose``, ``TensorDictSequential`` or a replay buffer.
+
+    Raises:
+        RuntimeError: if it is used inside an environment, where no whole trajectory is at hand.
+    """
+
+    def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> NoReturn:
+        raise RuntimeError(
+            f"{type(self).__name__} works on batches of whole trajectories and cannot be part of an environment: "
+            "call it on the collected batch, or append it to a ReplayBuffer."
+        )
+
+    def _require(self, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
+        """Fetch entries, or say which one is missing."""
+        found = [tensordict.get(key, default=None) for key in keys]
+        for key, value in zip(keys, found, strict=True):
+            if value is None:
+                present = list(tensordict.keys(True, True))
+                raise KeyError(refusal(self, "input", f"a tensordict with the key {key!r}", "none there", present))
+        return found
+
+
+def validity(tensordict: TensorDictBase) -> Tensor:
+    """The mask of a batch of trajectories, or all True where there is none.
+
+    Args:
+        tensordict: ``[*B, T]``, perhaps with TorchRL's ``("collector", "mask")``.
+
+    Returns:
+        Booleans ``[*B, T]``.
+    """
+    mask = tensordict.get(MASK_KEY, default=None)
+    if mask is None:
+        return torch.ones(tensordict.batch_size, dtype=torch.bool, device=tensordict.device or _device(tensordict))
+    return mask.reshape(tensordict.batch_size)
+
+
+def _device(tensordict: TensorDictBase) -> torch.device:
+    return next(iter(tensordict.values(True, True))).device

@@ -1,0 +1,121 @@
+"""The importance weight of acting under one goal and learning about another."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_actor, log_prob_key
+from torchrl_htrpo.modules.rows import map_rows
+from torchrl_htrpo.transforms.base import BatchTransform, validity
+from torchrl_htrpo.transforms.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
+
+Normalization = Literal["per_decision", "paper"]
+
+
+class CumulativeGoalRatio(BatchTransform):
+    r"""Weight every step of a relabelled batch by its cumulative goal ratio (eqs. 77-80).
+
+    .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
+              w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
+
+    The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
+
+    - ``action_log_prob``: :math:`\log\tilde\pi(a|s,g')`, what the update compares with; the collected one moves to
+      ``original_log_prob``;
+    - ``importance_weight`` ``[G, N, T]``: :math:`w \gamma^t`, normalised so that sums over it are the paper's
+      expectations (``normalization``);
+    - ``("hindsight", "ess")`` and ``("hindsight", "live_share")``: the effective sample size of :math:`w` and the share
+      of live steps, each the same everywhere.
+
+    Args:
+        actor: the policy that collected the batch, unchanged since.
+        discount: :math:`\gamma` of the weight :math:`\gamma^t`.
+        weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
+            (ablation "w/o WIS").
+        per_decision: product up to each step; otherwise over the whole trajectory.
+        normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
+            per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda`.
+        chunk_size: rows evaluated together; bounds the memory.
+
+    Raises:
+        TypeError: if the actor has no distribution.
+        ValueError: if the normalisation is unknown.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> from torchrl_htrpo.transforms import AllGoalSampler, HindsightRelabel
+        >>> env, actor = BitFlipEnv(4, num_envs=3), make_actor(CategoricalHead(4), 8)
+        >>> relabelled = HindsightRelabel(env.task())(AllGoalSampler()(env.rollout(4, actor)))
+        >>> round(CumulativeGoalRatio(actor)(relabelled)["importance_weight"].sum().item(), 4)
+        1.0
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Section 3.2 and D.1.
+    """
+
+    def __init__(
+        self,
+        actor: ProbabilisticTensorDictSequential,
+        *,
+        discount: float = 0.98,
+        weighted: bool = True,
+        per_decision: bool = True,
+        normalization: Normalization = "per_decision",
+        chunk_size: int = 16384,
+    ) -> None:
+        check_actor(self, actor)
+        if normalization not in ("per_decision", "paper"):
+            raise ValueError(refusal(self, "normalization", "a known one", normalization, ("per_decision", "paper")))
+        super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
+        # Not a submodule: the weights of the actor belong to the actor.
+        self.__dict__["actor"] = actor
+        self.discount, self.weighted, self.per_decision = discount, weighted, per_decision
+        self.normalization, self.chunk_size = normalization, chunk_size
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Weigh a relabelled batch ``[G, *B, T]``."""
+        key = log_prob_key(self.actor)
+        (original,) = self._require(tensordict, key)
+        live = validity(tensordict)
+        rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
+        log_prob = map_rows(lambda row: action_log_prob(self.actor, row), rows, live, self.chunk_size)
+        weight = self.ratio(log_prob - original, live)
+        out = tensordict.copy()
+        out.set("original_log_prob", original)
+        out.set(key, log_prob)
+        out.set(("hindsight", "ess"), effective_sample_size(weight).expand(live.shape))
+        out.set(("hindsight", "live_share"), live.to(weight.dtype).mean().expand(live.shape))
+        return out.set("importance_weight", self._normalize(weight, live))
+
+    def ratio(self, log_ratio: Tensor, live: Tensor) -> Tensor:
+        """The (weighted) cumulative ratio of each step, before discounting.
+
+        Args:
+            log_ratio: log-probability under the new goal less that under the original one ``[G, *B, T]``.
+            live: ``[G, *B, T]``.
+
+        Returns:
+            ``[G, *B, T]``, zero on dead steps.
+        """
+        total = cumulative_log_ratio(log_ratio, live, self.per_decision).flatten(1, -2)
+        mask = live.flatten(1, -2)
+        largest = torch.finfo(total.dtype).max ** 0.25
+        plain = torch.where(mask, total.exp().clamp_max(largest), 0)
+        weight = trajectory_weights(total, mask) if self.weighted else plain
+        return weight.reshape(log_ratio.shape)
+
+    def _normalize(self, weight: Tensor, live: Tensor) -> Tensor:
+        steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
+        discount = self.discount**steps
+        if self.normalization == "paper":
+            pairs = live.any(-1).sum()
+            return weight * discount * (1 - self.discount) / pairs.clamp_min(1)
+        expected = weight if self.weighted else live.to(weight.dtype)
+        return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)

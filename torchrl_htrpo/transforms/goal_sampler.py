@@ -1,0 +1,122 @@
+"""Choosing hindsight goals among the achieved ones."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from tensordict import NestedKey, TensorDictBase, unravel_key
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.goal import ReachedFn
+from torchrl_htrpo.transforms.base import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform, validity
+from torchrl_htrpo.transforms.functional import distinct
+
+
+class GoalSampler(BatchTransform):
+    """A goal sampler reads achieved goals ``[*B, T, d_g]`` and writes hindsight goals, and nothing else.
+
+    The goals are shared by all trajectories and come as views without memory of their own: ``("hindsight", "goal")``
+    ``[*B, T, G, d_g]``, and ``("hindsight", "goal_mask")`` ``[*B, T, G]`` tells which of the ``G`` exist.
+
+    Args:
+        skip_held: leave out goals that hold, by this rule, where their own trajectory began: they are reached without
+            acting and teach nothing (``task.reached`` is the natural choice). Default: keep all.
+        achieved_goal: key of the achieved goal, read under ``"next"`` (and at the root for ``skip_held``).
+        desired_goal: key of the original goal.
+    """
+
+    def __init__(
+        self,
+        *,
+        skip_held: ReachedFn | None = None,
+        achieved_goal: NestedKey = "achieved_goal",
+        desired_goal: NestedKey = "desired_goal",
+    ) -> None:
+        self.achieved_goal, self.desired_goal = achieved_goal, desired_goal
+        self.next_achieved_goal: NestedKey = unravel_key(("next", achieved_goal))
+        self.skip_held = skip_held
+        super().__init__(
+            in_keys=[desired_goal, self.next_achieved_goal], out_keys=[HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK]
+        )
+
+    @abstractmethod
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
+
+        Returns:
+            Goals ``[G, d_g]`` and which of them exist ``[G]``.
+        """
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
+        desired, achieved = self._require(tensordict, self.desired_goal, self.next_achieved_goal)
+        if achieved.shape != desired.shape:
+            expected = f"the shape {tuple(desired.shape)} of {self.desired_goal!r}"
+            raise ValueError(refusal(self, repr(self.next_achieved_goal), f"of {expected}", tuple(achieved.shape)))
+        valid = validity(tensordict)
+        eligible = valid & ~self._held(tensordict, achieved)
+        size = achieved.shape[-1]
+        originals = desired[..., 0, :].reshape(-1, size)
+        goals, exists = self.choose(achieved.reshape(-1, size), eligible.reshape(-1), originals)
+        lead = tensordict.batch_size
+        out = tensordict.copy()
+        out.set(HINDSIGHT_GOAL, goals.expand(*lead, *goals.shape))
+        return out.set(HINDSIGHT_GOAL_MASK, exists.expand(*lead, *exists.shape))
+
+    def _held(self, tensordict: TensorDictBase, achieved: Tensor) -> Tensor:
+        if self.skip_held is None:
+            return torch.zeros(tensordict.batch_size, dtype=torch.bool, device=achieved.device)
+        (before,) = self._require(tensordict, self.achieved_goal)
+        return self.skip_held(before[..., :1, :], achieved)
+
+
+class UniformGoalSampler(GoalSampler):
+    """Hindsight goals drawn uniformly, without replacement, among the distinct achieved ones (ablation "w/o HGF").
+
+    Args:
+        num_goals: how many to draw (``G``).
+        generator: source of randomness; default: torch's own.
+        **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: if ``num_goals`` is not positive.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = BitFlipEnv(4, num_envs=3).rollout(4)
+        >>> UniformGoalSampler(num_goals=2)(batch)["hindsight", "goal"].shape
+        torch.Size([3, 4, 2, 4])
+    """
+
+    def __init__(self, num_goals: int, *, generator: torch.Generator | None = None, **kwargs: object) -> None:
+        if num_goals < 1:
+            raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.num_goals, self.generator = num_goals, generator
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.choose`."""
+        order = torch.rand(len(candidates), device=candidates.device, generator=self.generator)
+        order = order.masked_fill(~distinct(candidates, valid), -1.0)
+        score, index = order.topk(min(self.num_goals, len(candidates)))
+        return candidates[index], score >= 0
+
+
+class AllGoalSampler(GoalSampler):
+    """Every distinct achieved goal is a hindsight goal (Bit Flipping).
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = AllGoalSampler()(BitFlipEnv(4, num_envs=1).rollout(4))
+        >>> batch["hindsight", "goal_mask"][0, 0].any()
+        tensor(True)
+    """
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.choose`."""
+        first = distinct(candidates, valid)
+        if candidates.device.type == "cpu":
+            return candidates[first], first[first]
+        return candidates, first
