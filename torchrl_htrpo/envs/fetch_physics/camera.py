@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
+import atexit
+from weakref import WeakSet
 
 import mujoco
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from torchrl_htrpo.envs.fetch_physics.model import FetchModel, FloatArray
 
+_OPEN: WeakSet[Camera] = WeakSet()
+
 
 class Camera:
-    """Renders a MuJoCo state off screen, with the goal drawn as a red ball; ``close()`` frees the context.
+    """Renders a MuJoCo state off screen, with the goal drawn as a red ball.
 
     Args:
         model: the model of the states to come.
@@ -26,8 +29,7 @@ class Camera:
         screen = model.mj_model.vis.global_
         screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
         self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
-        # Also at exit, and before Python takes the OpenGL library apart, if nobody closes the camera.
-        self.close = weakref.finalize(self, self._renderer.close)
+        _OPEN.add(self)
         self._view = mujoco.MjvCamera()
         self._view.distance, self._view.azimuth, self._view.elevation = 2.5, 132.0, -14.0
         self._view.lookat[:] = [1.3, 0.75, 0.55]
@@ -45,3 +47,15 @@ class Camera:
         data.site_xpos[self._target] = goal
         self._renderer.update_scene(data, self._view)
         return self._renderer.render()
+
+    def close(self) -> None:
+        """Frees the rendering context."""
+        _OPEN.discard(self)
+        self._renderer.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    # MuJoCo ends OpenGL at exit, and a context freed after that complains; exit hooks run last in, first out.
+    for camera in list(_OPEN):
+        camera.close()
