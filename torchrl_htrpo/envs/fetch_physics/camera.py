@@ -30,6 +30,9 @@ class Camera:
         screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
         self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
         _OPEN.add(self)
+        # MuJoCo ends OpenGL at exit and a context freed after that complains. Exit hooks run last in, first out, and
+        # MuJoCo's is registered with its first renderer, so ours is registered here rather than on import.
+        atexit.register(_close_all)
         self._view = mujoco.MjvCamera()
         self._view.distance, self._view.azimuth, self._view.elevation = 2.5, 132.0, -14.0
         self._view.lookat[:] = [1.3, 0.75, 0.55]
@@ -54,8 +57,6 @@ class Camera:
         self._renderer.close()
 
 
-@atexit.register
 def _close_all() -> None:
-    # MuJoCo ends OpenGL at exit, and a context freed after that complains; exit hooks run last in, first out.
     for camera in list(_OPEN):
         camera.close()
