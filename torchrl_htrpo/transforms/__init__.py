@@ -4,6 +4,7 @@ from torchrl_htrpo.transforms.cumulative_goal_ratio import CumulativeGoalRatio
 from torchrl_htrpo.transforms.goal_sampler import AllGoalSampler, GoalSampler, UniformGoalSampler
 from torchrl_htrpo.transforms.hgf_goal_sampler import HGFGoalSampler
 from torchrl_htrpo.transforms.hindsight_relabel import HindsightRelabel
+from torchrl_htrpo.transforms.row_sampler import RowSampler, contribution, weight_share
 
 __all__ = [
     "AllGoalSampler",
@@ -11,5 +12,8 @@ __all__ = [
     "GoalSampler",
     "HGFGoalSampler",
     "HindsightRelabel",
+    "RowSampler",
     "UniformGoalSampler",
+    "contribution",
+    "weight_share",
 ]

@@ -1,0 +1,16 @@
+"""What to improve and how far."""
+
+from torchrl_htrpo.objectives.divergence import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss
+from torchrl_htrpo.objectives.goal_vtrace import GoalVTrace
+from torchrl_htrpo.objectives.state_value import StateValue
+from torchrl_htrpo.objectives.trust_region import TrustRegionObjective
+
+__all__ = [
+    "DivergenceLoss",
+    "GoalVTrace",
+    "KLLoss",
+    "QKLLoss",
+    "SampledKLLoss",
+    "StateValue",
+    "TrustRegionObjective",
+]

@@ -1,0 +1,198 @@
+"""How far a policy is from the one that collected: QKL, the plain sampled KL, the closed-form KL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import ProbabilisticTensorDictSequential, dispatch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torchrl.objectives import LossModule
+
+from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_actor, log_prob_key
+from torchrl_htrpo.objectives.functional import qkl, sampled_kl
+from torchrl_htrpo.objectives.weights import row_weights
+
+_REFERENCE = "reference"
+
+
+class DivergenceLoss(LossModule):
+    """A weighted divergence between the current policy and the one that collected.
+
+    Subclasses say how far apart each row is, in :meth:`rows`.
+
+    Args:
+        actor_network: the policy.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        action: NestedKey = "action"
+        sample_log_prob: NestedKey = "action_log_prob"
+        weight: NestedKey = "importance_weight"
+
+    default_keys = _AcceptedKeys
+    tensor_keys: _AcceptedKeys
+    actor_network: ProbabilisticTensorDictSequential
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
+
+    #: Whether it is half a sum of squares of log-ratios, so that its Hessian is a Gauss-Newton product.
+    least_squares: ClassVar[bool] = False
+    loss_name: ClassVar[str]
+
+    def __init__(self, actor_network: ProbabilisticTensorDictSequential) -> None:
+        check_actor(self, actor_network)
+        self._in_keys = None
+        super().__init__()
+        self.out_keys = [self.loss_name]
+        self.convert_to_functional(actor_network, "actor_network", create_target_params=False)
+        self.set_keys(action=action_key(actor_network), sample_log_prob=log_prob_key(actor_network))
+
+    def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
+        """The log-ratio and the divergence of each row.
+
+        Args:
+            tensordict: ``[*B]``.
+            params: trainable parameters (see :attr:`trainable_params`); default: the current ones.
+
+        Returns:
+            Two tensors ``[*B]``.
+        """
+        raise NotImplementedError
+
+    def prepare(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Add to a batch what :meth:`rows` needs of the policy as it is before a step; nothing by default."""
+        return tensordict
+
+    @property
+    def trainable_params(self) -> TensorDict:
+        """The leaf tensors a step moves, as a tensordict (buffers left out)."""
+        leaves = self.actor_network_params.flatten_keys(".")
+        names = [name for name, leaf in leaves.items() if isinstance(leaf, nn.Parameter)]
+        return TensorDict({name: leaves[name] for name in names})
+
+    def log_ratio(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> Tensor:
+        r"""The residual :math:`\log\pi_\theta(a|s,g') - \log\tilde\pi(a|s,g')` of each row ``[*B]``."""
+        return self._log_prob(tensordict, params) - tensordict.get(self.tensor_keys.sample_log_prob)
+
+    def _log_prob(self, tensordict: TensorDictBase, params: TensorDictBase | None) -> Tensor:
+        with self._with(params).to_module(self.actor_network, preserve_module_state=False):
+            return action_log_prob(self.actor_network, tensordict)
+
+    def _with(self, params: TensorDictBase | None) -> TensorDictBase:
+        if params is None:
+            return self.actor_network_params
+        # `.data` keeps the parameters' own autograd graph out: the given values replace every trainable leaf.
+        return self.actor_network_params.data.flatten_keys(".").update(params).unflatten_keys(".")
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """The weighted divergence of a batch, as a loss."""
+        _, apart = self.rows(tensordict)
+        weight = row_weights(tensordict, self.tensor_keys.weight)
+        return TensorDict({self.loss_name: torch.where(weight != 0, weight * apart, 0).sum()})
+
+    def _forward_value_estimator_keys(self, **kwargs: object) -> None:
+        self._in_keys = None
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """What :meth:`forward` reads."""
+        if self._in_keys is None:
+            keys = self.tensor_keys
+            self._in_keys = [*self.actor_network.in_keys, keys.action, keys.sample_log_prob]
+        return self._in_keys
+
+    @in_keys.setter
+    def in_keys(self, values: list[NestedKey]) -> None:
+        self._in_keys = values
+
+
+class QKLLoss(DivergenceLoss):
+    r"""Quadratic KL divergence: :math:`\sum_m c_m \frac12 (\log\tilde\pi - \log\pi_\theta)^2` (eqs. 4, 14, 80).
+
+    Needs nothing but log-probabilities, so it serves any policy that has them; never negative, and of lower variance
+    than the plain sampled KL while :math:`|\log\tilde\pi - \log\pi_\theta| \le 0.5` (Proposition 2). The weights
+    :math:`c` are ``importance_weight``, or equal if the batch has none; a mask is honoured.
+
+    Args:
+        actor_network: the policy.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> actor = make_actor(CategoricalHead(4), 6)
+        >>> batch = actor(TensorDict(observation=torch.zeros(2, 3), desired_goal=torch.zeros(2, 3), batch_size=[2]))
+        >>> QKLLoss(actor)(batch)["loss_qkl"].item()
+        0.0
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Propositions 1 and 2.
+    """
+
+    least_squares = True
+    loss_name = "loss_qkl"
+
+    def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
+        """See :meth:`DivergenceLoss.rows`."""
+        log_ratio = self.log_ratio(tensordict, params)
+        return log_ratio, qkl(log_ratio)
+
+
+class SampledKLLoss(DivergenceLoss):
+    r"""Plain sampled KL divergence: :math:`\sum_m c_m (\log\tilde\pi - \log\pi_\theta)` (the ablation "w/o QKL").
+
+    Args:
+        actor_network: the policy.
+
+    Example:
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> SampledKLLoss(make_actor(CategoricalHead(4), 6)).out_keys
+        ['loss_sampled_kl']
+    """
+
+    loss_name = "loss_sampled_kl"
+
+    def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
+        """See :meth:`DivergenceLoss.rows`."""
+        log_ratio = self.log_ratio(tensordict, params)
+        return log_ratio, sampled_kl(log_ratio)
+
+
+class KLLoss(DivergenceLoss):
+    r"""Closed-form KL divergence :math:`\sum_m c_m D_{KL}(\tilde\pi(\cdot|s,g') \| \pi_\theta(\cdot|s,g'))` (eq. 2).
+
+    For distributions with a registered ``kl_divergence`` only. The old policy is the one whose distribution parameters
+    :meth:`prepare` wrote, or else those the collecting actor wrote (right on batches with their own goals only).
+
+    Args:
+        actor_network: the policy.
+
+    Example:
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> KLLoss(make_actor(CategoricalHead(4), 6)).out_keys
+        ['loss_kl']
+
+    Source: `Trust Region Policy Optimization <https://arxiv.org/abs/1502.05477>`_.
+    """
+
+    loss_name = "loss_kl"
+
+    def prepare(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the distribution parameters of the current policy under ``"reference"``."""
+        with torch.no_grad(), self._with(None).to_module(self.actor_network, preserve_module_state=False):
+            params = self.actor_network.get_dist_params(tensordict.select(*self.actor_network.in_keys))
+        keys = self.actor_network[-1].in_keys
+        return tensordict.copy().set(_REFERENCE, params.select(*keys))
+
+    def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
+        """See :meth:`DivergenceLoss.rows`."""
+        reference = tensordict.get(_REFERENCE, default=tensordict)
+        old = self.actor_network.build_dist_from_params(reference.select(*self.actor_network[-1].in_keys))
+        with self._with(params).to_module(self.actor_network, preserve_module_state=False):
+            new = self.actor_network.get_dist(tensordict.select(*self.actor_network.in_keys))
+        log_ratio = new.log_prob(tensordict.get(self.tensor_keys.action))
+        return log_ratio - tensordict.get(self.tensor_keys.sample_log_prob), kl_divergence(old, new)

@@ -1,0 +1,79 @@
+"""Advantages under a goal the trajectory was not collected for."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.objectives.value.functional import vtrace_advantage_estimate
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.objectives.functional import td_from_targets
+from torchrl_htrpo.objectives.weights import MASK_KEY
+
+
+class GoalVTrace(TensorDictModuleBase):
+    r"""V-trace with the goal ratio: multi-step advantages of a relabelled batch.
+
+    The actions were drawn under the original goal; with :math:`\rho_t = \tilde\pi(a_t|s_t,g') / \tilde\pi(a_t|s_t,g)`
+
+    .. math:: v_t = V(s_t,g') + \sum_{k \ge t} \gamma^{k-t} \Big(\prod_{l=t}^{k-1} c_l\Big)
+              \min(1, \rho_k)\, \delta_k, \qquad c_l = \min(\lambda, \rho_l)
+
+    and the advantage is :math:`A_t = r_t + \gamma v_{t+1} - V(s_t, g')`, without :math:`\rho_t`: the cumulative ratio
+    of :class:`~torchrl_htrpo.transforms.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
+    biased under a changed goal; one-step TD moves credit one step per iteration.
+
+    Reads ``state_value`` (of :class:`StateValue`), the log-probabilities under both goals, and the relabelled reward;
+    writes ``advantage`` and ``value_target`` ``[*B, T, 1]``.
+
+    Args:
+        gamma: discount.
+        lmbda: bound of the trace coefficients.
+        log_prob: key of the log-probability under the new goal.
+        original_log_prob: key of the one under which actions were drawn.
+
+    Raises:
+        ValueError: if ``gamma`` or ``lmbda`` is outside [0, 1].
+
+    Source: `IMPALA <https://arxiv.org/abs/1802.01561>`_, Section 4.1; the recursion is TorchRL's.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 0.98,
+        lmbda: float = 0.95,
+        *,
+        log_prob: str = "action_log_prob",
+        original_log_prob: str = "original_log_prob",
+    ) -> None:
+        for name, value in (("gamma", gamma), ("lmbda", lmbda)):
+            if not 0 <= value <= 1:
+                raise ValueError(refusal(self, name, "in [0, 1]", value))
+        super().__init__()
+        self.gamma, self.lmbda = gamma, lmbda
+        self.log_prob, self.original_log_prob = log_prob, original_log_prob
+        self.in_keys = ["state_value", ("next", "state_value"), ("next", "reward"), log_prob, original_log_prob]
+        self.out_keys = ["advantage", "value_target"]
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the advantage and the value target of a relabelled batch."""
+        value, after = tensordict.get("state_value"), tensordict.get(("next", "state_value"))
+        reward, terminated = tensordict.get(("next", "reward")), tensordict.get(("next", "terminated"))
+        live = tensordict.get(MASK_KEY, default=None)
+        ends = tensordict.get(("next", "done")) if live is None else _ends(live).unsqueeze(-1)
+        new, old = (tensordict.get(key).unsqueeze(-1) for key in (self.log_prob, self.original_log_prob))
+        _, target = vtrace_advantage_estimate(
+            self.gamma, new, old, value, after, reward, ends, terminated, c_thresh=self.lmbda
+        )
+        following = torch.where(ends, after, torch.cat((target[..., 1:, :], after[..., -1:, :]), -2))
+        out = tensordict.copy()
+        out.set("advantage", td_from_targets(reward, value, following, terminated, self.gamma))
+        return out.set("value_target", target)
+
+
+def _ends(live: Tensor) -> Tensor:
+    """The last live step of each trajectory, and every dead one."""
+    return ~torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)

@@ -1,0 +1,80 @@
+"""Values of all states under all goals, once each."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase, unravel_key
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
+from torch import Tensor
+
+from torchrl_htrpo.modules.rows import map_rows
+from torchrl_htrpo.objectives.weights import MASK_KEY
+
+
+class StateValue(TensorDictModuleBase):
+    """Write the value of every live state of trajectories ``[*B, T]``, and of the state after it.
+
+    Within a trajectory the state after step ``t`` is the state before step ``t + 1``, so the critic sees each state
+    once: ``T + 1`` evaluations for ``T`` steps. TorchRL's estimators (``TD0Estimator``, ``TDLambdaEstimator``, ``GAE``
+    with ``value_network=None``) and :class:`GoalVTrace` read what is written here.
+
+    Args:
+        critic: value operator reading the root of a tensordict, writing ``state_value``.
+        chunk_size: rows evaluated together; bounds the memory.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> from torchrl_htrpo.modules import make_critic
+        >>> batch = StateValue(make_critic(8))(BitFlipEnv(4, num_envs=2).rollout(4))
+        >>> torch.equal(batch["state_value"][:, 1:], batch["next", "state_value"][:, :-1])
+        True
+    """
+
+    def __init__(self, critic: TensorDictModule, *, chunk_size: int = 16384) -> None:
+        super().__init__()
+        self.__dict__["critic"] = critic
+        self.chunk_size = chunk_size
+        self.in_keys = [*critic.in_keys, *(unravel_key(("next", key)) for key in critic.in_keys)]
+        self.out_keys = ["state_value", ("next", "state_value")]
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write ``state_value`` and ``("next", "state_value")`` ``[*B, T, 1]``."""
+        live = _live(tensordict)
+        value = self._evaluate(tensordict, live)
+        # The next value stands one step to the right, but not at the end of what lives.
+        follows = live & torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
+        ends = live & ~follows & ~tensordict.get(("next", "terminated")).squeeze(-1)
+        shifted = torch.where(follows, torch.cat((value[..., 1:], value[..., :1]), -1), 0)
+        after = torch.where(ends, self._last_values(tensordict, live, ends), shifted)
+        out = tensordict.copy()
+        out.set("state_value", value.unsqueeze(-1))
+        return out.set(("next", "state_value"), after.unsqueeze(-1))
+
+    def _last_values(self, tensordict: TensorDictBase, live: Tensor, ends: Tensor) -> Tensor:
+        # One end per trajectory: gather it, so that dense evaluation costs 1 / T of the batch and no more.
+        steps = torch.arange(live.shape[-1], device=live.device)
+        last = torch.where(live, steps, 0).amax(-1, keepdim=True)
+        states = tensordict.get("next").select(*self.critic.in_keys)
+        values = self._evaluate(_take(states, last), ends.any(-1, keepdim=True))
+        return values.expand(live.shape)
+
+    def _evaluate(self, tensordict: TensorDictBase, mask: Tensor) -> Tensor:
+        states = tensordict.select(*self.critic.in_keys)
+        return map_rows(lambda rows: self.critic(rows).get("state_value").squeeze(-1), states, mask, self.chunk_size)
+
+
+def _take(states: TensorDictBase, step: Tensor) -> TensorDictBase:
+    batch = step.shape
+
+    def one(leaf: Tensor) -> Tensor:
+        extra = leaf.shape[len(batch) :]
+        index = step.reshape(*batch, *(1 for _ in extra)).expand(*batch, *extra)
+        return leaf.gather(len(batch) - 1, index)
+
+    return states.apply(one, batch_size=batch)
+
+
+def _live(tensordict: TensorDictBase) -> Tensor:
+    mask = tensordict.get(MASK_KEY, default=None)
+    return torch.ones_like(tensordict.get(("next", "done")).squeeze(-1)) if mask is None else mask

@@ -1,0 +1,164 @@
+"""What to improve and how far: the surrogate and its trust region, for TRPO, QKL-TRPO and HTRPO alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from torch import Tensor
+from torchrl.objectives import LossModule, distance_loss
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
+from torchrl_htrpo.objectives.weights import row_weights
+from torchrl_htrpo.problem import TrustRegionProblem
+
+
+class TrustRegionObjective(LossModule):
+    r"""The weighted surrogate, its trust region, and the critic's loss.
+
+    .. math:: \max_\theta \sum_m c_m \frac{\pi_\theta(a|s,g')}{\tilde\pi(a|s,g')} A_m \quad \text{s.t.} \quad
+              \sum_m c_m D_m(\theta) \le \delta
+
+    (eqs. 13, 14, 79, 80; :math:`c` is ``importance_weight``, or equal weights). On an ordinary batch with
+    ``divergence=KLLoss`` this is TRPO, with ``QKLLoss`` QKL-TRPO, on a relabelled batch HTRPO.
+
+    As a loss module it returns ``loss_objective`` (minus the surrogate), ``loss_critic`` and the divergence; for a
+    trust-region step, :meth:`problem` gives the same as functions of the parameters.
+
+    Args:
+        actor_network: the policy.
+        critic_network: the value operator; without one there is no critic loss.
+        divergence: the class of the divergence.
+        loss_critic_type: ``"l2"``, ``"l1"`` or ``"smooth_l1"``.
+        chunk_size: rows evaluated together in :meth:`problem`; bounds the memory.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> actor = make_actor(CategoricalHead(4), 8)
+        >>> batch = BitFlipEnv(4, num_envs=2).rollout(4, actor)
+        >>> batch["advantage"] = torch.randn(2, 4, 1)
+        >>> sorted(TrustRegionObjective(actor)(batch).keys())
+        ['divergence', 'loss_objective']
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Section 3; `TRPO <https://arxiv.org/abs/1502.05477>`_.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        advantage: NestedKey = "advantage"
+        value_target: NestedKey = "value_target"
+        value: NestedKey = "state_value"
+        weight: NestedKey = "importance_weight"
+
+    default_keys = _AcceptedKeys
+    tensor_keys: _AcceptedKeys
+    critic_network: TensorDictModule | None
+    critic_network_params: TensorDictParams | None
+    target_critic_network_params: TensorDictParams | None
+
+    def __init__(
+        self,
+        actor_network: ProbabilisticTensorDictSequential,
+        critic_network: TensorDictModule | None = None,
+        *,
+        divergence: type[DivergenceLoss] = QKLLoss,
+        loss_critic_type: str = "l2",
+        chunk_size: int = 16384,
+    ) -> None:
+        self._in_keys = None
+        super().__init__()
+        self.loss_critic_type, self.chunk_size = loss_critic_type, chunk_size
+        self.divergence = divergence(actor_network)
+        if critic_network is None:
+            self.critic_network = self.critic_network_params = self.target_critic_network_params = None
+        else:
+            self.convert_to_functional(critic_network, "critic_network", create_target_params=False)
+        self.out_keys = ["loss_objective", "divergence", *(["loss_critic"] if critic_network is not None else [])]
+
+    @property
+    def trainable_params(self) -> TensorDict:
+        """The actor's leaf tensors, for a trust-region optimizer."""
+        return self.divergence.trainable_params
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """The losses of a batch, for a first-order optimizer or a logger."""
+        surrogate, divergence = self._terms(tensordict, self._weights(tensordict), None)
+        out = TensorDict({"loss_objective": -surrogate, "divergence": divergence.detach()})
+        return out if self.critic_network is None else out.set("loss_critic", self.loss_critic(tensordict))
+
+    def loss_critic(self, tensordict: TensorDictBase) -> Tensor:
+        """The distance of the critic from its targets, averaged over live rows."""
+        if self.critic_network is None or self.critic_network_params is None:
+            raise RuntimeError(refusal(self, "critic_network", "given for a critic loss", None))
+        states = tensordict.select(*self.critic_network.in_keys)
+        with self.critic_network_params.to_module(self.critic_network, preserve_module_state=False):
+            value = self.critic_network(states).get(self.tensor_keys.value)
+        target = tensordict.get(self.tensor_keys.value_target)
+        loss = distance_loss(value, target, self.loss_critic_type)
+        return self._reduce_loss(loss.squeeze(-1), tensordict, reduction="mean")
+
+    def problem(self, tensordict: TensorDictBase, curvature: TensorDictBase | None = None) -> TrustRegionProblem:
+        """The constrained problem of a batch, as functions of the trainable parameters.
+
+        Args:
+            tensordict: ``[*B]``, relabelled and weighted or ordinary, with advantages.
+            curvature: rows for the curvature, if not all of the batch; their weights estimate the same sums.
+
+        Returns:
+            What a :class:`~torchrl_htrpo.optim.TrustRegionOptimizer` steps on.
+        """
+        terms = [partial(self._terms, rows, weight) for rows, weight in self._chunks(tensordict)]
+        if not self.divergence.least_squares:
+            return TrustRegionProblem(terms)
+        chunks = self._chunks(tensordict if curvature is None else curvature)
+        return TrustRegionProblem(terms, [(self._residual(rows), weight) for rows, weight in chunks])
+
+    def _residual(self, rows: TensorDictBase) -> Callable[[TensorDictBase], Tensor]:
+        return partial(self.divergence.log_ratio, rows)
+
+    def _chunks(self, tensordict: TensorDictBase) -> list[tuple[TensorDictBase, Tensor]]:
+        weight = self._weights(tensordict).reshape(-1)
+        divergence = self.divergence
+        keys = [*divergence.in_keys, self.tensor_keys.advantage, *divergence.actor_network[-1].in_keys]
+        rows = tensordict.select(*keys, strict=False).reshape(-1)
+        if weight.device.type == "cpu":
+            live = weight.nonzero().squeeze(-1)
+            rows, weight = (rows, weight) if len(live) == len(weight) else (rows[live], weight[live])
+        parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)
+        return [(divergence.prepare(part), share) for part, share in parts]
+
+    def _weights(self, tensordict: TensorDictBase) -> Tensor:
+        return row_weights(tensordict, self.tensor_keys.weight)
+
+    def _terms(
+        self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None
+    ) -> tuple[Tensor, Tensor]:
+        advantage = rows.get(self.tensor_keys.advantage).squeeze(-1)
+        log_ratio, apart = self.divergence.rows(rows, params)
+        live = weight != 0
+        surrogate = torch.where(live, weight * log_ratio.exp() * advantage, 0)
+        return surrogate.sum(), torch.where(live, weight * apart, 0).sum()
+
+    def _forward_value_estimator_keys(self, **kwargs: object) -> None:
+        if "weight" in kwargs:
+            self.divergence.set_keys(weight=kwargs["weight"])
+        self._in_keys = None
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """What :meth:`forward` reads."""
+        if self._in_keys is None:
+            critic = [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
+            self._in_keys = list(dict.fromkeys([*self.divergence.in_keys, self.tensor_keys.advantage, *critic]))
+        return self._in_keys
+
+    @in_keys.setter
+    def in_keys(self, values: list[NestedKey]) -> None:
+        self._in_keys = values

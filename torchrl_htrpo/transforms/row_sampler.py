@@ -1,0 +1,90 @@
+"""A budget of rows instead of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.transforms.base import BatchTransform, validity
+
+PriorityFn = Callable[[TensorDictBase], Tensor]
+
+
+def contribution(tensordict: TensorDictBase) -> Tensor:
+    """How much each row moves the gradient: ``|w A|`` ``[*B]``."""
+    return (tensordict.get("importance_weight") * tensordict.get("advantage").squeeze(-1)).abs()
+
+
+def weight_share(tensordict: TensorDictBase) -> Tensor:
+    """How much each row counts in the divergence: ``w`` ``[*B]``."""
+    return tensordict.get("importance_weight")
+
+
+class RowSampler(BatchTransform):
+    r"""Draw rows of a weighted batch so that weighted sums over them are unbiased.
+
+    Row :math:`m` is drawn with probability :math:`p_m`, proportional to a priority mixed with a uniform share, and its
+    weight becomes :math:`c_m / (M p_m)`. Draws are systematic (one uniform offset), so a row expected :math:`k` times
+    comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost.
+
+    Args:
+        num_rows: rows to draw (``M``); ``None`` takes every live row once, with its weight.
+        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`.
+        uniform_share: share of the probability spread evenly over live rows; bounds the largest new weight.
+
+    Raises:
+        ValueError: if ``num_rows`` is not positive or ``uniform_share`` outside [0, 1].
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> batch = TensorDict(importance_weight=torch.rand(2, 50), advantage=torch.randn(2, 50, 1), batch_size=[2, 50])
+        >>> RowSampler(num_rows=16)(batch).shape
+        torch.Size([16])
+    """
+
+    def __init__(
+        self,
+        num_rows: int | None = None,
+        *,
+        priority: PriorityFn = contribution,
+        uniform_share: float = 0.2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if num_rows is not None and num_rows < 1:
+            raise ValueError(refusal(self, "num_rows", "a positive integer or None", num_rows))
+        if not 0 <= uniform_share <= 1:
+            raise ValueError(refusal(self, "uniform_share", "in [0, 1]", uniform_share))
+        super().__init__(in_keys=["importance_weight", "advantage"], out_keys=["importance_weight"])
+        self.num_rows, self.priority = num_rows, priority
+        self.uniform_share, self.generator = uniform_share, generator
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Draw rows ``[M]`` of a batch ``[*B]``."""
+        self._require(tensordict, "importance_weight")
+        live = validity(tensordict)
+        if self.num_rows is None:
+            return tensordict[live.nonzero(as_tuple=True)]
+        probability = self._probability(tensordict, live)
+        index = self._systematic(probability.reshape(-1))
+        rows = tensordict[torch.unravel_index(index, live.shape)]
+        drawn = probability.reshape(-1)[index]
+        weight = rows.get("importance_weight")
+        scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
+        return rows.set("importance_weight", weight * scale)
+
+    def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
+        priority = torch.where(live, self.priority(tensordict), 0).double()
+        total, even = priority.sum(), live.double() / live.sum().clamp_min(1)
+        focused = torch.where(total > 0, priority / total.clamp_min(torch.finfo(torch.float64).tiny), even)
+        return (1 - self.uniform_share) * focused + self.uniform_share * even
+
+    def _systematic(self, probability: Tensor) -> Tensor:
+        count = self.num_rows or 0
+        offset = torch.rand((), generator=self.generator, device=probability.device, dtype=probability.dtype)
+        ticks = (torch.arange(count, device=probability.device) + offset) / count
+        return torch.searchsorted(probability.cumsum(0), ticks).clamp_max(len(probability) - 1)
