@@ -1,0 +1,114 @@
+"""Greedy episodes, counted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
+
+from torchrl_htrpo.envs.goal import GoalTask, first
+from torchrl_htrpo.evaluation.statistics import success_interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What greedy episodes came to.
+
+    Args:
+        success: share of episodes that reached their goal at any step.
+        success_low: lower end of its 95 % interval (Wilson).
+        success_high: upper end.
+        success_last: share of episodes that ended with the goal reached.
+        episode_return: mean undiscounted return, under the task's reward.
+        length: mean steps to the first success (the whole episode where there is none).
+        episodes: how many there were.
+    """
+
+    success: float
+    success_low: float
+    success_high: float
+    success_last: float
+    episode_return: float
+    length: float
+    episodes: int
+
+    def metrics(self) -> dict[str, float]:
+        """All figures, for a logger."""
+        return {key: float(value) for key, value in asdict(self).items()}
+
+
+def collect_episodes(env: EnvBase, actor: TensorDictModuleBase, episodes: int, horizon: int) -> TensorDictBase:
+    """Greedy whole episodes ``[episodes, horizon]``.
+
+    Args:
+        env: a batch of environments that truncate after ``horizon`` steps.
+        actor: the policy, asked for its deterministic action.
+        episodes: how many (rounded up to whole batches, then cut).
+        horizon: steps of an episode.
+
+    Returns:
+        The trajectories.
+    """
+    rounds = -(-episodes // env.batch_size.numel())
+    with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+        parts = [env.rollout(horizon, actor, break_when_any_done=False) for _ in range(rounds)]
+    return torch.cat([part.reshape(-1, horizon) for part in parts])[:episodes]
+
+
+def evaluate(
+    env: EnvBase, actor: TensorDictModuleBase, task: GoalTask, *, episodes: int, horizon: int, seed: int | None = None
+) -> Evaluation:
+    """Run greedy episodes and count successes.
+
+    Args:
+        env: a batch of environments that truncate after ``horizon`` steps.
+        actor: the policy.
+        task: says what reaching is.
+        episodes: how many.
+        horizon: steps of an episode.
+        seed: of the environment, so that every evaluation meets the same goals.
+
+    Returns:
+        The figures.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> env = BitFlipEnv(4, num_envs=8)
+        >>> evaluate(env, make_actor(CategoricalHead(4), 8), env.task(), episodes=16, horizon=4, seed=0).episodes
+        16
+    """
+    if seed is not None:
+        env.set_seed(seed)
+    return summarize(collect_episodes(env, actor, episodes, horizon), task)
+
+
+def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
+    """Count the successes of whole episodes ``[N, T]``."""
+    success = task.success(episodes)
+    reached, count = success.any(-1), success.shape[0]
+    low, high = success_interval(int(reached.sum()), count)
+    reward = task.compute_reward(episodes).squeeze(-1)
+    return Evaluation(
+        success=_mean(reached),
+        success_low=low,
+        success_high=high,
+        success_last=_mean(success[:, -1]),
+        episode_return=_mean(reward.sum(-1)),
+        length=_mean(_steps_to_success(success)),
+        episodes=count,
+    )
+
+
+def _steps_to_success(success: Tensor) -> Tensor:
+    horizon = success.shape[-1]
+    steps = torch.arange(1, horizon + 1, device=success.device)
+    return torch.where(success.any(-1), (first(success) * steps).sum(-1), horizon)
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()

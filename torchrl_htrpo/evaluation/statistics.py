@@ -1,0 +1,25 @@
+"""How sure a success rate is."""
+
+from __future__ import annotations
+
+from scipy.stats import binomtest
+
+
+def success_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's binomial interval of a success rate.
+
+    Args:
+        successes: episodes that succeeded.
+        episodes: all episodes.
+        confidence: of the interval.
+
+    Returns:
+        Its lower and upper end.
+
+    Example:
+        >>> low, high = success_interval(95, 100)
+        >>> round(low, 2), round(high, 2)
+        (0.89, 0.98)
+    """
+    interval = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,53 @@
+"""Moving pictures of a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
+
+
+class Renders(Protocol):
+    """An environment that can draw itself."""
+
+    def render(self) -> NDArray[np.uint8]: ...
+
+
+def record_gif(
+    env: EnvBase, actor: TensorDictModuleBase, path: Path, *, episodes: int, horizon: int, fps: float = 25.0
+) -> Path:
+    """Write a GIF of greedy episodes.
+
+    Args:
+        env: an environment with ``render() -> [H, W, 3]`` (of its first world).
+        actor: the policy.
+        path: the picture.
+        episodes: how many, one after another.
+        horizon: steps of an episode.
+        fps: frames per second.
+
+    Returns:
+        The picture's file.
+
+    Raises:
+        TypeError: if the environment cannot draw itself.
+    """
+    if not callable(getattr(env, "render", None)):
+        raise TypeError(f"record_gif: env must have a render method, got {type(env).__name__}")
+    frames: list[NDArray[np.uint8]] = []
+
+    def draw(env: Renders, tensordict: TensorDictBase) -> None:
+        frames.append(env.render())
+
+    with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+        for _ in range(episodes):
+            env.rollout(horizon, actor, callback=draw)
+    imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
+    return path
