@@ -1,1 +1,149 @@
-"""Hindsight Trust Region Policy Optimization as composable TorchRL components."""
+"""Hindsight Trust Region Policy Optimization as composable TorchRL components.
+
+The public names, in the order of the data flow. Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_.
+"""
+# ruff: noqa: I001, RUF022 - the order is that of the data flow
+
+from typing import TYPE_CHECKING
+
+from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, same
+from torchrl_htrpo.modules import (
+    CategoricalHead,
+    GaussianHead,
+    GoalNetwork,
+    GoalNormalizer,
+    OneHotHead,
+    PolicyHead,
+    RunningNormalizer,
+    TanhNormalHead,
+    action_log_prob,
+    make_actor,
+    make_critic,
+    orthogonal_,
+)
+from torchrl_htrpo.transforms import (
+    AllGoalSampler,
+    CumulativeGoalRatio,
+    GoalSampler,
+    HGFGoalSampler,
+    HindsightRelabel,
+    RowSampler,
+    UniformGoalSampler,
+    contribution,
+    weight_share,
+)
+from torchrl_htrpo.objectives import (
+    DivergenceLoss,
+    GoalVTrace,
+    KLLoss,
+    QKLLoss,
+    SampledKLLoss,
+    StateValue,
+    TrustRegionObjective,
+)
+from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.optim import (
+    BacktrackingLineSearch,
+    CGSolution,
+    ConjugateGradient,
+    GaussNewtonOperator,
+    HessianOperator,
+    LinearOperator,
+    SearchResult,
+    StepResult,
+    StepStatus,
+    TrustRegionOptimizer,
+    curvature,
+)
+from torchrl_htrpo.evaluation import (
+    Evaluation,
+    Run,
+    collect_episodes,
+    evaluate,
+    plot_learning_curve,
+    read_scalars,
+    read_table,
+    record_gif,
+    success_interval,
+    summarize,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from torchrl_htrpo.envs import FetchEnv
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # 1. Tasks: a goal, and what "reached" means.
+    "GoalTask",
+    "Within",
+    "same",
+    "BitFlipEnv",
+    "FetchEnv",
+    # 2. Policies, critics and their inputs.
+    "make_actor",
+    "make_critic",
+    "PolicyHead",
+    "CategoricalHead",
+    "OneHotHead",
+    "GaussianHead",
+    "TanhNormalHead",
+    "GoalNetwork",
+    "orthogonal_",
+    "GoalNormalizer",
+    "RunningNormalizer",
+    "action_log_prob",
+    # 3. Hindsight on batches of trajectories: choose goals, relabel, weigh, draw rows.
+    "GoalSampler",
+    "HGFGoalSampler",
+    "UniformGoalSampler",
+    "AllGoalSampler",
+    "HindsightRelabel",
+    "CumulativeGoalRatio",
+    "RowSampler",
+    "contribution",
+    "weight_share",
+    # 4. What to improve, and how far.
+    "StateValue",
+    "GoalVTrace",
+    "DivergenceLoss",
+    "QKLLoss",
+    "SampledKLLoss",
+    "KLLoss",
+    "TrustRegionObjective",
+    "TrustRegionProblem",
+    # 5. How to move the parameters.
+    "TrustRegionOptimizer",
+    "ConjugateGradient",
+    "CGSolution",
+    "LinearOperator",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "curvature",
+    "BacktrackingLineSearch",
+    "SearchResult",
+    "StepResult",
+    "StepStatus",
+    # 6. Numbers and pictures.
+    "evaluate",
+    "Evaluation",
+    "collect_episodes",
+    "summarize",
+    "success_interval",
+    "Run",
+    "read_scalars",
+    "read_table",
+    "write_table",
+    "plot_learning_curve",
+    "record_gif",
+]
+
+
+def __getattr__(name: str) -> object:
+    # What needs an optional dependency loads when asked for.
+    if name == "FetchEnv":
+        from torchrl_htrpo import envs
+
+        return envs.FetchEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

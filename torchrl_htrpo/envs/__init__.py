@@ -1,7 +1,22 @@
 """Tasks: a goal, and what "reached" means."""
 
+from typing import TYPE_CHECKING
+
 from torchrl_htrpo.envs.bit_flip import BitFlipEnv
-from torchrl_htrpo.envs.fetch import FetchEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
 
-__all__ = ["BitFlipEnv", "FetchEnv", "GoalTask", "Within", "same"]
+if TYPE_CHECKING:
+    from torchrl_htrpo.envs.factory import make_goal_env
+from torchrl_htrpo.envs.fetch import FetchEnv
+
+__all__ = ["BitFlipEnv", "FetchEnv", "GoalTask", "Within", "make_goal_env", "same"]
+
+
+def __getattr__(name: str) -> object:
+    # FetchEnv needs mujoco (the extra `robotics`); the rest of the library must not.
+    if name == "FetchEnv":
+        from torchrl_htrpo.envs.factory import make_goal_env
+from torchrl_htrpo.envs.fetch import FetchEnv
+
+        return FetchEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
