@@ -6,6 +6,7 @@ The public names, in the order of the data flow. Source: `HTRPO <https://arxiv.o
 
 from typing import TYPE_CHECKING
 
+from torchrl_htrpo import envs
 from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, same
 from torchrl_htrpo.modules import (
     CategoricalHead,
@@ -16,6 +17,7 @@ from torchrl_htrpo.modules import (
     PolicyHead,
     RunningNormalizer,
     TanhNormalHead,
+    action_features,
     action_log_prob,
     make_actor,
     make_critic,
@@ -70,7 +72,7 @@ from torchrl_htrpo.evaluation import (
 )
 
 if TYPE_CHECKING:
-    from torchrl_htrpo.envs import FetchEnv
+    from torchrl_htrpo.envs import FetchEnv, make_goal_env
 
 __version__ = "0.1.0"
 
@@ -81,6 +83,7 @@ __all__ = [
     "same",
     "BitFlipEnv",
     "FetchEnv",
+    "make_goal_env",
     # 2. Policies, critics and their inputs.
     "make_actor",
     "make_critic",
@@ -93,6 +96,7 @@ __all__ = [
     "orthogonal_",
     "GoalNormalizer",
     "RunningNormalizer",
+    "action_features",
     "action_log_prob",
     # 3. Hindsight on batches of trajectories: choose goals, relabel, weigh, draw rows.
     "GoalSampler",
@@ -142,8 +146,6 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # What needs an optional dependency loads when asked for.
-    if name == "FetchEnv":
-        from torchrl_htrpo import envs
-
-        return envs.FetchEnv
+    if name in ("FetchEnv", "make_goal_env"):
+        return getattr(envs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
