@@ -54,6 +54,11 @@ class Run:
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
         self._since = time.monotonic()
 
+    @property
+    def iterations(self) -> int:
+        """Iterations logged so far."""
+        return int(self.progress["iterations"])
+
     def __enter__(self) -> Run:
         return self
 
@@ -80,12 +85,14 @@ class Run:
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
 
     def save(self) -> None:
-        """Write the checkpoint (replacing the last one at once or not at all), the table and the learning curve."""
+        """Write the checkpoint, replacing the last one at once or not at all."""
         self.checkpoint.save(self.directory / "checkpoint")
+
+    def draw(self) -> None:
+        """Write the table of metrics and the learning curve."""
         table = read_scalars(self.directory / "logs" / "scalars")
         write_table(table, self.directory / "metrics.csv")
-        if "eval/success" in table:
-            plot_learning_curve(table, self.directory / "learning_curve.png", self.name)
+        plot_learning_curve(table, self.directory / "learning_curve.png", self.name)
 
     def result(self, evaluation: Evaluation) -> str:
         """The run in one machine-readable line."""

@@ -2,7 +2,7 @@
 
 from torchrl_htrpo.modules.heads import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead
 from torchrl_htrpo.modules.log_prob import action_log_prob
-from torchrl_htrpo.modules.networks import GoalNetwork, make_actor, make_critic, orthogonal_
+from torchrl_htrpo.modules.networks import GoalNetwork, action_features, make_actor, make_critic, orthogonal_
 from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PolicyHead",
     "RunningNormalizer",
     "TanhNormalHead",
+    "action_features",
     "action_log_prob",
     "make_actor",
     "make_critic",

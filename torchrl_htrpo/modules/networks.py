@@ -8,6 +8,7 @@ import torch
 from tensordict import NestedKey
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor, nn
+from torchrl.data import Categorical, TensorSpec
 from torchrl.modules import MLP, ValueOperator
 
 from torchrl_htrpo.modules.heads import PolicyHead
@@ -65,6 +66,17 @@ def orthogonal_(layers: nn.Module, gain: float = 2**0.5, last_gain: float = 1.0)
 class _Join(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         return torch.cat(inputs, -1)
+
+
+def action_features(spec: TensorSpec) -> int:
+    """What a head is told of an action spec: how many actions there are, or how many dimensions.
+
+    Example:
+        >>> from torchrl.data import Bounded, Categorical
+        >>> action_features(Categorical(8)), action_features(Bounded(-1, 1, shape=(2, 4)))
+        (8, 4)
+    """
+    return spec.space.n if isinstance(spec, Categorical) else spec.shape[-1]
 
 
 def _mlp(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:

@@ -1,0 +1,140 @@
+"""Hindsight Trust Region Policy Optimization, read from top to bottom; the recipes beside it are its configurations.
+
+Source: https://arxiv.org/abs/1907.12439, Algorithm 3.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torchrl import timeit
+from torchrl.collectors import Collector
+from torchrl.envs import Compose
+
+from torchrl_htrpo import (
+    CumulativeGoalRatio,
+    GoalNormalizer,
+    HindsightRelabel,
+    RowSampler,
+    Run,
+    StateValue,
+    TrustRegionObjective,
+    action_features,
+    evaluate,
+    make_actor,
+    make_critic,
+    weight_share,
+)
+
+
+def train(cfg: DictConfig) -> str:
+    """Train as configured; return the run in one line."""
+    torch.manual_seed(cfg.seed)
+
+    # 1. The task, once to learn in and once to be examined in.
+    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    task = instantiate(cfg.goal_task)
+    sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
+
+    # 2. Policy and critic share one normaliser.
+    normalizer = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else None
+    head = instantiate(cfg.head, action_features(env.action_spec))
+    actor = make_actor(head, sum(sizes), cfg.hidden_sizes, normalizer=normalizer).to(cfg.device)
+    critic = make_critic(sum(sizes), cfg.hidden_sizes, normalizer=normalizer).to(cfg.device)
+
+    # 3. The data flow: goals, relabelling, weights; values, advantages; rows.
+    hindsight = Compose(
+        instantiate(cfg.goals, skip_held=task.reached if cfg.skip_held_goals else None),
+        HindsightRelabel(task),
+        CumulativeGoalRatio(
+            actor,
+            discount=cfg.gamma,
+            weighted=cfg.weighted,
+            per_decision=cfg.per_decision,
+            normalization=cfg.normalization,
+            chunk_size=cfg.chunk_rows,
+        ),
+    )
+    value, advantage = StateValue(critic, chunk_size=cfg.chunk_rows), instantiate(cfg.advantage)
+    gradient_rows = RowSampler(cfg.gradient_rows)
+    curvature_rows = RowSampler(cfg.curvature_rows, priority=weight_share)
+    critic_rows = RowSampler(cfg.critic.batch_size, uniform_share=1.0)
+
+    # 4. What to improve, and how to move.
+    objective = TrustRegionObjective(actor, critic, divergence=instantiate(cfg.divergence), chunk_size=cfg.chunk_rows)
+    optimizer = instantiate(cfg.trust_region, objective.trainable_params)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr)
+
+    # 5. The record, and the first statistics of the normaliser, from a few random steps.
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    components = {"actor": actor, "critic": critic, "critic_optimizer": critic_optimizer}
+    run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger)
+    steps = 0
+    if normalizer is not None:
+        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs).to(cfg.device)
+        normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
+        steps = warmup.numel()
+
+    # 6. Iterate: collect whole episodes, relabel, step, fit the critic, move the statistics, examine.
+    collector = Collector(
+        env,
+        actor,
+        frames_per_batch=cfg.batch_steps or cfg.num_envs * cfg.horizon,
+        total_frames=-1,
+        policy_device=cfg.device,
+        storing_device=cfg.device,
+        reset_at_each_iter=True,
+    )
+    batches, last = iter(collector), False
+    with run:
+        while not last:
+            with timeit("collect"):
+                batch = next(batches).reshape(-1, cfg.horizon)
+            with timeit("hindsight"):
+                relabelled = hindsight(batch)
+            with timeit("value"):
+                relabelled = advantage(value(relabelled))
+            with timeit("policy"):
+                problem = objective.problem(gradient_rows(relabelled), curvature_rows(relabelled))
+                result = optimizer.step(problem)
+            with timeit("critic"):
+                for _ in range(cfg.critic.updates):
+                    loss = objective.loss_critic(critic_rows(relabelled))
+                    critic_optimizer.zero_grad()
+                    loss.backward()
+                    critic_optimizer.step()
+            if normalizer is not None:
+                normalizer.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
+
+            steps += batch.numel()
+            last = steps + batch.numel() > cfg.total_steps
+            metrics = {
+                "train/success": task.success(batch).any(-1).float().mean().item(),
+                "hindsight/ess": relabelled["hindsight", "ess"].flatten()[0].item(),
+                "hindsight/live_share": relabelled["hindsight", "live_share"].flatten()[0].item(),
+                "hindsight/solved_share": relabelled["next", "terminated"].any(-2).float().mean().item(),
+                "critic/loss": loss.item(),
+                **{f"step/{name}": figure for name, figure in result.metrics().items()},
+            }
+            examined = last or run.iterations % cfg.eval_every == 0
+            if examined:
+                with timeit("evaluate"):
+                    episodes = cfg.final_episodes if last else cfg.eval_episodes
+                    evaluation = evaluate(
+                        exam, actor, task, episodes=episodes, horizon=cfg.horizon, seed=cfg.seed + 10_000
+                    )
+                metrics |= {f"eval/{name}": figure for name, figure in evaluation.metrics().items()}
+                last = last or evaluation.success >= (cfg.target_success or 2)
+            metrics |= timeit.todict(prefix="time")
+            timeit.erase()
+            run.log(steps, metrics)
+            run.show(success=evaluation.success, kl=result.divergence, ess=metrics["hindsight/ess"])
+            run.save()
+            if examined:
+                run.draw()
+    collector.shutdown()
+    return run.result(evaluation)

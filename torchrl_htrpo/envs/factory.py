@@ -1,0 +1,80 @@
+"""One door to goal-conditioned environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+from torchrl.envs import DoubleToFloat, EnvBase, GymEnv, GymWrapper, SerialEnv, TransformedEnv
+
+from torchrl_htrpo._errors import refusal
+
+Backend = Literal["batched", "gymnasium"]
+GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
+FETCH_IDS: dict[str, str] = {
+    "reach": "FetchReach-v4",
+    "push": "FetchPush-v4",
+    "slide": "FetchSlide-v4",
+    "pick_and_place": "FetchPickAndPlace-v4",
+}
+
+
+def make_goal_env(
+    name: str | Callable[[], Any],
+    num_envs: int = 1,
+    *,
+    backend: Backend = "batched",
+    seed: int | None = None,
+    **kwargs: Any,
+) -> EnvBase:
+    """A batch of goal-conditioned environments, whole episodes, with right terminal observations.
+
+    Args:
+        name: a Fetch task (``"reach"``, ``"push"``, ``"slide"``, ``"pick_and_place"``), the id of a goal-conditioned
+            gymnasium environment (a ``Dict`` observation with ``observation``, ``achieved_goal``, ``desired_goal``), or
+            a function that makes one.
+        num_envs: how many run at once.
+        backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.FetchEnv`), or ``"gymnasium"`` (gymnasium-robotics, one
+            environment after another). Anything else runs on gymnasium.
+        seed: of goals and starts.
+        **kwargs: for :class:`~torchrl_htrpo.FetchEnv`, or for ``gymnasium.make``.
+
+    Returns:
+        An environment of batch size ``[num_envs]``, in float32.
+
+    Raises:
+        ValueError: if the backend is unknown, or the environment has no goals.
+
+    Example:
+        >>> make_goal_env("reach", num_envs=2).batch_size
+        torch.Size([2])
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(refusal("make_goal_env", "backend", "known", backend, get_args(Backend)))
+    if isinstance(name, str) and name in FETCH_IDS and backend == "batched":
+        # Needs mujoco (the extra `robotics`); the rest of the library must not.
+        from torchrl_htrpo.envs.fetch import FetchEnv  # noqa: PLC0415
+
+        return FetchEnv(name, num_envs, seed=seed, **kwargs)  # type: ignore[arg-type]
+    make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
+    env = TransformedEnv(SerialEnv(num_envs, make), DoubleToFloat())
+    missing = [key for key in GOAL_KEYS if key not in env.observation_spec.keys()]
+    if missing:
+        present = list(env.observation_spec.keys())
+        raise ValueError(refusal("make_goal_env", "name", f"an environment with {missing}", name, present))
+    if seed is not None:
+        env.set_seed(seed)
+    return env
+
+
+def _gymnasium(name: str, kwargs: dict[str, Any]) -> Callable[[], EnvBase]:
+    def make() -> EnvBase:
+        if name.startswith("Fetch"):
+            import gymnasium  # noqa: PLC0415  (optional dependency, and its ids register on import)
+            import gymnasium_robotics  # noqa: PLC0415
+
+            gymnasium.register_envs(gymnasium_robotics)
+            return GymWrapper(gymnasium.make(name, **kwargs))
+        return GymEnv(name, **kwargs)
+
+    return make
