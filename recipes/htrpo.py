@@ -48,7 +48,7 @@ def train(cfg: DictConfig) -> str:
 
     # 3. The data flow: goals, relabelling, weights; values, advantages; rows.
     hindsight = Compose(
-        instantiate(cfg.goals, skip_held=task.reached if cfg.skip_held_goals else None),
+        instantiate(cfg.goals, _partial_=True)(skip_held=task.reached if cfg.skip_held_goals else None),
         HindsightRelabel(task),
         CumulativeGoalRatio(
             actor,
