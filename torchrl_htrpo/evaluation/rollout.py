@@ -55,7 +55,9 @@ def collect_episodes(env: EnvBase, actor: TensorDictModuleBase, episodes: int, h
     """
     rounds = -(-episodes // env.batch_size.numel())
     with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
-        parts = [env.rollout(horizon, actor, break_when_any_done=False) for _ in range(rounds)]
+        parts = [
+            env.rollout(horizon, actor, break_when_any_done=False, auto_cast_to_device=True) for _ in range(rounds)
+        ]
     return torch.cat([part.reshape(-1, horizon) for part in parts])[:episodes]
 
 
