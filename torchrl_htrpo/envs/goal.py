@@ -32,6 +32,7 @@ class Within:
     threshold: float
 
     def __call__(self, achieved: Tensor, desired: Tensor) -> Tensor:
+        """Booleans ``[*B]`` for goals ``[*B, d_g]``."""
         return torch.linalg.vector_norm(achieved - desired, dim=-1) < self.threshold
 
 
@@ -123,9 +124,15 @@ class GoalTask:
 
         Returns:
             Rewards ``[*B, T, 1]``.
+
+        Raises:
+            ValueError: if a reward function returns another shape.
         """
         if callable(self.reward):
-            return self.reward(tensordict)
+            reward, shape = self.reward(tensordict), (*tensordict.batch_size, 1)
+            if reward.shape != shape:
+                raise ValueError(refusal(self, "reward", f"a function to the shape {shape}", tuple(reward.shape)))
+            return reward
         return _PRESETS[self.reward](self, tensordict).unsqueeze(-1)
 
 

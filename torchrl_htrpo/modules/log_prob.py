@@ -11,18 +11,23 @@ from torchrl_htrpo._errors import refusal
 
 
 def check_actor(owner: object, actor: object) -> None:
-    """Refuse an actor that cannot score actions.
+    """Refuse an actor that cannot score actions, or scores them in several parts.
 
     Args:
         owner: who asks, for the message.
         actor: what came as the actor.
 
     Raises:
-        TypeError: if the actor has no ``get_dist``.
+        TypeError: if the actor has no distribution.
+        ValueError: if its log-probability comes in parts (a composite action without ``composite_lp_aggregate``).
     """
     if not isinstance(actor, ProbabilisticTensorDictSequential):
         expected = "a ProbabilisticTensorDictSequential (an actor whose distribution has log_prob)"
         raise TypeError(refusal(owner, "actor", expected, type(actor).__name__))
+    if len(actor.log_prob_keys) != 1:
+        expected = "an actor that writes one log-probability (build it with return_log_prob=True, and under "
+        expected += "tensordict.nn.set_composite_lp_aggregate(True) if its action is composite)"
+        raise ValueError(refusal(owner, "actor", expected, actor.log_prob_keys))
 
 
 def action_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
@@ -35,12 +40,15 @@ def log_prob_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
     return actor.log_prob_keys[0]
 
 
-def action_log_prob(actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase) -> Tensor:
+def action_log_prob(
+    actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase, action: NestedKey | None = None
+) -> Tensor:
     """Score the actions of a tensordict: ``log pi(a | s, g)``.
 
     Args:
         actor: the policy.
         tensordict: ``[*B]`` with the actor's inputs and actions.
+        action: key of a single action; default: where the actor writes it.
 
     Returns:
         Log-probabilities ``[*B]``; those of a composite action are added up.
@@ -55,7 +63,7 @@ def action_log_prob(actor: ProbabilisticTensorDictSequential, tensordict: Tensor
     """
     dist = actor.get_dist(tensordict.select(*actor.in_keys))
     if not isinstance(dist, CompositeDistribution):
-        return dist.log_prob(tensordict.get(action_key(actor)))
+        return dist.log_prob(tensordict.get(action_key(actor) if action is None else action))
     scores = dist.log_prob(tensordict.select(*actor.dist_sample_keys))
     if is_tensor_collection(scores):
         parts = [part.reshape(*tensordict.batch_size, -1).sum(-1) for part in scores.values(True, True)]

@@ -1,4 +1,4 @@
-"""Running normalisation of observations and goals, inside the networks so that every reader sees the same statistics."""
+"""Running normalisation of observations and goals, inside the networks: every reader sees the same statistics."""
 
 from __future__ import annotations
 
@@ -45,19 +45,21 @@ class RunningNormalizer(nn.Module):
         """Fold new inputs into the statistics (parallel variance formula, in float64).
 
         Args:
-            x: ``[*B, size]``.
+            x: ``[*B, size]``. Inputs that are not finite are left out: one of them would spoil the statistics for good.
             mask: booleans ``[*B]``; only the marked inputs count. Default: all.
         """
-        weight = torch.ones(x.shape[:-1], device=x.device) if mask is None else mask
-        rows, weight = x.reshape(-1, x.shape[-1]).double(), weight.reshape(-1, 1).double()
-        count = weight.sum()
-        mean = (rows * weight).sum(0) / count.clamp_min(1)
-        squares = ((rows - mean).square() * weight).sum(0)
-        total, old = (self.count + count).clamp_min(1), self.count.double()
+        rows = x.reshape(-1, x.shape[-1]).double()
+        counted = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask.reshape(-1)
+        rows, counted = torch.where(counted.unsqueeze(-1), rows, 0), counted.unsqueeze(-1)
+        count, old = counted.sum(), self.count.double()
+        total = old + count
+        mean = rows.sum(0) / count.clamp_min(1)
+        squares = ((rows - mean).square() * counted).sum(0)
         shift = mean - self.mean
-        self.variance.copy_((self.variance * old + squares + shift.square() * old * count / total) / total)
-        self.mean.copy_(self.mean + shift * count / total)
-        self.count.copy_(old + count)
+        pooled = (self.variance * old + squares + shift.square() * old * count / total) / total
+        self.variance.copy_(torch.where(count > 0, pooled, self.variance))
+        self.mean.copy_(torch.where(count > 0, self.mean + shift * count / total, self.mean))
+        self.count.copy_(total)
 
 
 class GoalNormalizer(nn.Module):

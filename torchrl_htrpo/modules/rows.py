@@ -11,11 +11,6 @@ from torch import Tensor
 RowFn = Callable[[TensorDictBase], Tensor]
 
 
-def live_rows(tensordict: TensorDictBase, mask: Tensor) -> TensorDictBase:
-    """Gather the marked elements of a batch into rows ``[M]`` (the number of marks is read on the host)."""
-    return tensordict[mask.nonzero(as_tuple=True)]
-
-
 def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: int) -> Tensor:
     """Evaluate ``fn`` on the marked rows of a batch, at most ``chunk_size`` rows at a time.
 
@@ -40,12 +35,9 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
     if mask.device.type != "cpu":
         return torch.where(mask, _map_all(fn, tensordict, chunk_size), 0)
     index = mask.nonzero(as_tuple=True)
-    out = None
-    for part in zip(*(axis.split(chunk_size) for axis in index), strict=True):
-        values = fn(tensordict[part])
-        out = values.new_zeros(mask.shape) if out is None else out
-        out[part] = values
-    return torch.zeros(mask.shape) if out is None else out
+    parts = zip(*(axis.split(chunk_size) for axis in index), strict=True)
+    values = torch.cat([fn(tensordict[part]) for part in parts])
+    return values.new_zeros(mask.shape).index_put_(index, values)
 
 
 def _map_all(fn: RowFn, tensordict: TensorDictBase, chunk_size: int) -> Tensor:

@@ -46,7 +46,7 @@ class DivergenceLoss(LossModule):
 
     def __init__(self, actor_network: ProbabilisticTensorDictSequential) -> None:
         check_actor(self, actor_network)
-        self._in_keys = None
+        self._in_keys: list[NestedKey] | None = None
         super().__init__()
         self.out_keys = [self.loss_name]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=False)
@@ -70,9 +70,9 @@ class DivergenceLoss(LossModule):
 
     @property
     def trainable_params(self) -> TensorDict:
-        """The leaf tensors a step moves, as a tensordict (buffers left out)."""
+        """The leaf tensors a step moves, as a tensordict (buffers and frozen parameters left out)."""
         leaves = self.actor_network_params.flatten_keys(".")
-        names = [name for name, leaf in leaves.items() if isinstance(leaf, nn.Parameter)]
+        names = [name for name, leaf in leaves.items() if isinstance(leaf, nn.Parameter) and leaf.requires_grad]
         return TensorDict({name: leaves[name] for name in names})
 
     def log_ratio(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> Tensor:
@@ -81,7 +81,7 @@ class DivergenceLoss(LossModule):
 
     def _log_prob(self, tensordict: TensorDictBase, params: TensorDictBase | None) -> Tensor:
         with self._with(params).to_module(self.actor_network, preserve_module_state=False):
-            return action_log_prob(self.actor_network, tensordict)
+            return action_log_prob(self.actor_network, tensordict, self.tensor_keys.action)
 
     def _with(self, params: TensorDictBase | None) -> TensorDictBase:
         if params is None:
@@ -93,7 +93,7 @@ class DivergenceLoss(LossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The weighted divergence of a batch, as a loss."""
         _, apart = self.rows(tensordict)
-        weight = row_weights(tensordict, self.tensor_keys.weight)
+        weight = row_weights(tensordict, self.tensor_keys.weight, like=apart)
         return TensorDict({self.loss_name: torch.where(weight != 0, weight * apart, 0).sum()})
 
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:

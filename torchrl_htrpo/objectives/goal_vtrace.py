@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import Tensor
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from torchrl_htrpo._errors import refusal
@@ -45,8 +44,8 @@ class GoalVTrace(TensorDictModuleBase):
         gamma: float = 0.98,
         lmbda: float = 0.95,
         *,
-        log_prob: str = "action_log_prob",
-        original_log_prob: str = "original_log_prob",
+        log_prob: NestedKey = "action_log_prob",
+        original_log_prob: NestedKey = "original_log_prob",
     ) -> None:
         for name, value in (("gamma", gamma), ("lmbda", lmbda)):
             if not 0 <= value <= 1:
@@ -62,18 +61,23 @@ class GoalVTrace(TensorDictModuleBase):
         """Write the advantage and the value target of a relabelled batch."""
         value, after = tensordict.get("state_value"), tensordict.get(("next", "state_value"))
         reward, terminated = tensordict.get(("next", "reward")), tensordict.get(("next", "terminated"))
-        live = tensordict.get(MASK_KEY, default=None)
-        ends = tensordict.get(("next", "done")) if live is None else _ends(live).unsqueeze(-1)
+        mask = tensordict.get(MASK_KEY, default=None)
+        live = torch.ones_like(terminated) if mask is None else mask.reshape(terminated.shape)
+        ends = tensordict.get(("next", "done")) | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)
         new, old = (tensordict.get(key).unsqueeze(-1) for key in (self.log_prob, self.original_log_prob))
+        log_ratio = torch.where(live, new - old, 0)
         _, target = vtrace_advantage_estimate(
-            self.gamma, new, old, value, after, reward, ends, terminated, c_thresh=self.lmbda
+            self.gamma,
+            log_ratio,
+            torch.zeros_like(log_ratio),
+            value,
+            after,
+            reward,
+            ends,
+            terminated,
+            c_thresh=self.lmbda,
         )
         following = torch.where(ends, after, torch.cat((target[..., 1:, :], after[..., -1:, :]), -2))
         out = tensordict.copy()
         out.set("advantage", td_from_targets(reward, value, following, terminated, self.gamma))
         return out.set("value_target", target)
-
-
-def _ends(live: Tensor) -> Tensor:
-    """The last live step of each trajectory, and every dead one."""
-    return ~torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)

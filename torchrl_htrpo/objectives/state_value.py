@@ -15,8 +15,10 @@ class StateValue(TensorDictModuleBase):
     """Write the value of every live state of trajectories ``[*B, T]``, and of the state after it.
 
     Within a trajectory the state after step ``t`` is the state before step ``t + 1``, so the critic sees each state
-    once: ``T + 1`` evaluations for ``T`` steps. TorchRL's estimators (``TD0Estimator``, ``TDLambdaEstimator``, ``GAE``
-    with ``value_network=None``) and :class:`GoalVTrace` read what is written here.
+    once: ``T + 1`` evaluations for ``T`` steps. Dead steps, and what follows a termination, are worth 0. A batch with a
+    mask has one trajectory in a row; without one, ``("next", "done")`` tells where trajectories end. TorchRL's
+    estimators (``TD0Estimator``, ``TDLambdaEstimator``, ``GAE`` with ``value_network=None``) and :class:`GoalVTrace`
+    read what is written here.
 
     Args:
         critic: value operator reading the root of a tensordict, writing ``state_value``.
@@ -40,19 +42,21 @@ class StateValue(TensorDictModuleBase):
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write ``state_value`` and ``("next", "state_value")`` ``[*B, T, 1]``."""
-        live = _live(tensordict)
+        done, terminated = (tensordict.get(("next", key)).squeeze(-1) for key in ("done", "terminated"))
+        mask = tensordict.get(MASK_KEY, default=None)
+        live = torch.ones_like(done) if mask is None else mask.reshape(done.shape)
         value = self._evaluate(tensordict, live)
-        # The next value stands one step to the right, but not at the end of what lives.
-        follows = live & torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
-        ends = live & ~follows & ~tensordict.get(("next", "terminated")).squeeze(-1)
-        shifted = torch.where(follows, torch.cat((value[..., 1:], value[..., :1]), -1), 0)
-        after = torch.where(ends, self._last_values(tensordict, live, ends), shifted)
+        # The next value stands one step to the right, but not at the end of a trajectory.
+        follows = live & ~done & torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
+        ends = live & ~follows & ~terminated
+        at_ends = self._evaluate(tensordict.get("next"), ends) if mask is None else self._last(tensordict, live, ends)
+        after = torch.where(follows, torch.cat((value[..., 1:], value[..., :1]), -1), torch.where(ends, at_ends, 0))
         out = tensordict.copy()
         out.set("state_value", value.unsqueeze(-1))
         return out.set(("next", "state_value"), after.unsqueeze(-1))
 
-    def _last_values(self, tensordict: TensorDictBase, live: Tensor, ends: Tensor) -> Tensor:
-        # One end per trajectory: gather it, so that dense evaluation costs 1 / T of the batch and no more.
+    def _last(self, tensordict: TensorDictBase, live: Tensor, ends: Tensor) -> Tensor:
+        # One end in a row: gather it, so that dense evaluation costs 1 / T of the batch and no more.
         steps = torch.arange(live.shape[-1], device=live.device)
         last = torch.where(live, steps, 0).amax(-1, keepdim=True)
         states = tensordict.get("next").select(*self.critic.in_keys)
@@ -73,8 +77,3 @@ def _take(states: TensorDictBase, step: Tensor) -> TensorDictBase:
         return leaf.gather(len(batch) - 1, index)
 
     return states.apply(one, batch_size=batch)
-
-
-def _live(tensordict: TensorDictBase) -> Tensor:
-    mask = tensordict.get(MASK_KEY, default=None)
-    return torch.ones_like(tensordict.get(("next", "done")).squeeze(-1)) if mask is None else mask

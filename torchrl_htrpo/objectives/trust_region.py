@@ -55,6 +55,8 @@ class TrustRegionObjective(LossModule):
         value_target: NestedKey = "value_target"
         value: NestedKey = "state_value"
         weight: NestedKey = "importance_weight"
+        action: NestedKey = "action"
+        sample_log_prob: NestedKey = "action_log_prob"
 
     default_keys = _AcceptedKeys
     tensor_keys: _AcceptedKeys
@@ -71,7 +73,7 @@ class TrustRegionObjective(LossModule):
         loss_critic_type: str = "l2",
         chunk_size: int = 16384,
     ) -> None:
-        self._in_keys = None
+        self._in_keys: list[NestedKey] | None = None
         super().__init__()
         self.loss_critic_type, self.chunk_size = loss_critic_type, chunk_size
         self.divergence = divergence(actor_network)
@@ -80,6 +82,8 @@ class TrustRegionObjective(LossModule):
         else:
             self.convert_to_functional(critic_network, "critic_network", create_target_params=False)
         self.out_keys = ["loss_objective", "divergence", *(["loss_critic"] if critic_network is not None else [])]
+        keys = self.divergence.tensor_keys
+        self.set_keys(action=keys.action, sample_log_prob=keys.sample_log_prob)
 
     @property
     def trainable_params(self) -> TensorDict:
@@ -89,7 +93,7 @@ class TrustRegionObjective(LossModule):
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The losses of a batch, for a first-order optimizer or a logger."""
-        surrogate, divergence = self._terms(tensordict, self._weights(tensordict), None)
+        surrogate, divergence = self._terms(tensordict, self._weights(tensordict))
         out = TensorDict({"loss_objective": -surrogate, "divergence": divergence.detach()})
         return out if self.critic_network is None else out.set("loss_critic", self.loss_critic(tensordict))
 
@@ -126,19 +130,22 @@ class TrustRegionObjective(LossModule):
     def _chunks(self, tensordict: TensorDictBase) -> list[tuple[TensorDictBase, Tensor]]:
         weight = self._weights(tensordict).reshape(-1)
         divergence = self.divergence
-        keys = [*divergence.in_keys, self.tensor_keys.advantage, *divergence.actor_network[-1].in_keys]
+        keys = [*divergence.in_keys, self.tensor_keys.advantage]
         rows = tensordict.select(*keys, strict=False).reshape(-1)
         if weight.device.type == "cpu":
             live = weight.nonzero().squeeze(-1)
             rows, weight = (rows, weight) if len(live) == len(weight) else (rows[live], weight[live])
+        if not len(weight):
+            return []
         parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)
         return [(divergence.prepare(part), share) for part, share in parts]
 
     def _weights(self, tensordict: TensorDictBase) -> Tensor:
-        return row_weights(tensordict, self.tensor_keys.weight)
+        like = tensordict.get(self.tensor_keys.sample_log_prob)
+        return row_weights(tensordict, self.tensor_keys.weight, like=like)
 
     def _terms(
-        self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None
+        self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None = None
     ) -> tuple[Tensor, Tensor]:
         advantage = rows.get(self.tensor_keys.advantage).squeeze(-1)
         log_ratio, apart = self.divergence.rows(rows, params)
@@ -147,15 +154,17 @@ class TrustRegionObjective(LossModule):
         return surrogate.sum(), torch.where(live, weight * apart, 0).sum()
 
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:
-        if "weight" in kwargs:
-            self.divergence.set_keys(weight=kwargs["weight"])
+        shared = {name: key for name, key in kwargs.items() if name in ("weight", "action", "sample_log_prob")}
+        self.divergence.set_keys(**shared)
         self._in_keys = None
 
     @property
     def in_keys(self) -> list[NestedKey]:
         """What :meth:`forward` reads."""
         if self._in_keys is None:
-            critic = [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
+            critic = (
+                [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
+            )
             self._in_keys = list(dict.fromkeys([*self.divergence.in_keys, self.tensor_keys.advantage, *critic]))
         return self._in_keys
 

@@ -9,28 +9,24 @@ from torch import Tensor
 MASK_KEY: NestedKey = ("collector", "mask")
 
 
-def row_weights(tensordict: TensorDictBase, key: NestedKey) -> Tensor:
+def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Tensor:
     """The weight of each row: the entry ``key``, or equal weights that sum to 1; zero where the mask says so.
 
     Args:
         tensordict: ``[*B]``.
         key: of the weights.
+        like: sets the dtype and the device of equal weights.
 
     Returns:
         ``[*B]``.
 
     Example:
         >>> from tensordict import TensorDict
-        >>> row_weights(TensorDict(x=torch.zeros(4), batch_size=[4]), "importance_weight")
+        >>> row_weights(TensorDict(batch_size=[4]), "importance_weight", like=torch.zeros(4))
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    mask = tensordict.get(MASK_KEY, default=None)
-    weight = tensordict.get(key, default=None)
-    if weight is None:
-        live = torch.ones(tensordict.batch_size, device=_device(tensordict)) if mask is None else mask.float()
-        return live / live.sum().clamp_min(1)
-    return weight if mask is None else torch.where(mask, weight, 0)
-
-
-def _device(tensordict: TensorDictBase) -> torch.device:
-    return next(iter(tensordict.values(True, True))).device
+    shape = tensordict.batch_size
+    mask, weight = tensordict.get(MASK_KEY, default=None), tensordict.get(key, default=None)
+    live = like.new_ones(shape, dtype=torch.bool) if mask is None else mask.reshape(shape)
+    weight = (1 / live.sum().clamp_min(1)).to(like).expand(shape) if weight is None else weight
+    return torch.where(live, weight, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from torchrl_htrpo.optim.curvature import curvature
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
 from torchrl_htrpo.optim.vectors import axpy, dot
-from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.problem import TermFn, TrustRegionProblem
 
 DampingMode = Literal["relative", "absolute"]
 _REFUSALS = {
@@ -30,8 +31,8 @@ class TrustRegionOptimizer:
 
     .. math:: (H + d I)\, x = \nabla f, \qquad \theta = \tilde\theta + \alpha \sqrt{2\delta / x^\top H x}\; x
 
-    with :math:`x` from conjugate gradients and :math:`\alpha` from a backtracking line search. A step that is refused
-    leaves the parameters bit for bit as they were.
+    with :math:`x` from conjugate gradients and :math:`\alpha` from a backtracking line search. A step that is refused,
+    or interrupted, leaves the parameters bit for bit as they were.
 
     Args:
         params: the parameters, updated in place (a tensordict of leaf tensors; ``objective.trainable_params``).
@@ -49,9 +50,7 @@ class TrustRegionOptimizer:
     Example:
         >>> from tensordict import TensorDict
         >>> params = TensorDict(x=torch.zeros(2))
-        >>> problem = TrustRegionProblem(
-        ...     terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)], residuals=[(lambda p: p["x"], torch.ones(2))]
-        ... )
+        >>> problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)])
         >>> result = TrustRegionOptimizer(params, max_divergence=0.01, damping=0.0).step(problem)
         >>> result.accepted, params["x"]
         (True, tensor([0.1000, 0.1000]))
@@ -110,24 +109,39 @@ class TrustRegionOptimizer:
         if not math.isfinite(squared) or not math.isfinite(surrogate):
             return StepResult(StepStatus.NON_FINITE)
         if squared == 0.0:
-            return StepResult(StepStatus.ZERO_GRADIENT)
+            return StepResult(StepStatus.NO_ROWS if _weightless(problem) else StepStatus.ZERO_GRADIENT)
         damping, solution = self._solve(problem, before, gradient, squared)
-        length = self._length(gradient, solution, damping)
-        if length is None:
-            status = StepStatus.INDEFINITE if solution.iterations == 0 or solution.indefinite else StepStatus.NON_FINITE
+        bend = self._bend(gradient, solution, damping)
+        if not (math.isfinite(damping) and math.isfinite(bend) and bend > 0):
+            finite = math.isfinite(damping) and math.isfinite(bend)
+            status = StepStatus.INDEFINITE if finite else StepStatus.NON_FINITE
             return StepResult(status, damping=damping, cg_iterations=solution.iterations)
-        full = solution.x.apply(lambda leaf: leaf * length)
+        full = axpy(math.sqrt(2 * self.max_divergence / bend), solution.x, before.apply(torch.zeros_like))
         expected = dot(gradient, full).item()
+        found = self._search(problem, before, full, surrogate, expected)
+        return self._report(found, solution, damping, expected, divergence, dot(full, full).sqrt().item())
 
+    def _search(
+        self,
+        problem: TrustRegionProblem,
+        before: TensorDictBase,
+        full: TensorDictBase,
+        surrogate: float,
+        expected: float,
+    ) -> SearchResult:
         def evaluate(step: float) -> tuple[float, float]:
             self.params.data.update_(axpy(step, full, before))
             value, apart = _values(problem, self.params.data)
             return value - surrogate, apart
 
-        found = self.search(evaluate, expected_gain=expected, radius=self.max_divergence)
-        if not found.accepted:
-            self.params.data.update_(before)
-        return self._report(found, solution, damping, expected, divergence, dot(full, full).sqrt().item())
+        accepted = False
+        try:
+            found = self.search(evaluate, expected_gain=expected, radius=self.max_divergence)
+            accepted = found.accepted
+        finally:
+            if not accepted:
+                self.params.data.update_(before)
+        return found
 
     def _solve(
         self, problem: TrustRegionProblem, params: TensorDictBase, gradient: TensorDictBase, squared: float
@@ -138,12 +152,10 @@ class TrustRegionOptimizer:
         damping = self.damping * (abs(dot(gradient, product).item()) / squared if relative else 1.0)
         return damping, self.direction(operator, gradient, damping=damping, first_product=product)
 
-    def _length(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float | None:
+    def _bend(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float:
         # x^T (H + dI) x = x^T (b - r) needs no further product with the curvature.
         damped = dot(solution.x, axpy(-1.0, solution.residual, gradient)).item()
-        bend = damped if self.scale_with_damping else damped - damping * dot(solution.x, solution.x).item()
-        usable = math.isfinite(bend) and bend > 0
-        return math.sqrt(2 * self.max_divergence / bend) if usable else None
+        return damped if self.scale_with_damping else damped - damping * dot(solution.x, solution.x).item()
 
     def _report(
         self, found: SearchResult, solution: CGSolution, damping: float, expected: float, before: float, norm: float
@@ -165,7 +177,11 @@ class TrustRegionOptimizer:
 
 @torch.no_grad()
 def _values(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float]:
-    pairs = [torch.stack(term(params)) for term in problem.terms]
+    try:
+        pairs = [torch.stack(term(params)) for term in problem.terms]
+    except ValueError:
+        # A distribution refuses its parameters. It took those before the step: this trial went too far.
+        return math.nan, math.nan
     surrogate, divergence = torch.stack(pairs).sum(0, dtype=torch.float64).tolist()
     return surrogate, divergence
 
@@ -181,7 +197,11 @@ def _value_and_gradient(problem: TrustRegionProblem, params: TensorDictBase) -> 
     return surrogate, divergence, total
 
 
-def _surrogate_first(term):  # type: ignore[no-untyped-def]
+def _weightless(problem: TrustRegionProblem) -> bool:
+    return bool(problem.residuals) and not any(weight.any() for _, weight in problem.residuals)
+
+
+def _surrogate_first(term: TermFn) -> Callable[[TensorDictBase], tuple[Tensor, tuple[Tensor, Tensor]]]:
     def value(params: TensorDictBase) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         surrogate, divergence = term(params)
         return surrogate, (surrogate.detach(), divergence.detach())

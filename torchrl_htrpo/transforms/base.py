@@ -29,6 +29,9 @@ class BatchTransform(Transform):
             "call it on the collected batch, or append it to a ReplayBuffer."
         )
 
+    def _call(self, next_tensordict: TensorDictBase) -> NoReturn:
+        self._reset(next_tensordict, next_tensordict)
+
     def _require(self, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
         """Fetch entries, or say which one is missing."""
         found = [tensordict.get(key, default=None) for key in keys]
@@ -37,6 +40,12 @@ class BatchTransform(Transform):
                 present = list(tensordict.keys(True, True))
                 raise KeyError(refusal(self, "input", f"a tensordict with the key {key!r}", "none there", present))
         return found
+
+    def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
+        """Say which entry is not finite; silent on an accelerator, where asking would make the host wait."""
+        if values.device.type == "cpu" and not values[where].isfinite().all():
+            bad = values[where][~values[where].isfinite()][0].item()
+            raise ValueError(refusal(self, repr(key), "finite on every live step", bad))
 
 
 def validity(tensordict: TensorDictBase) -> Tensor:

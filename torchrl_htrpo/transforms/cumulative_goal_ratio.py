@@ -40,12 +40,13 @@ class CumulativeGoalRatio(BatchTransform):
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
         normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
-            per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda`.
+            per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
+            :math:`\lambda = N_\tau N_g`, trajectories times goals, counting those with any live step.
         chunk_size: rows evaluated together; bounds the memory.
 
     Raises:
         TypeError: if the actor has no distribution.
-        ValueError: if the normalisation is unknown.
+        ValueError: if the normalisation is unknown, or a log-probability is not finite.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -84,8 +85,11 @@ class CumulativeGoalRatio(BatchTransform):
         key = log_prob_key(self.actor)
         (original,) = self._require(tensordict, key)
         live = validity(tensordict)
+        self._refuse_non_finite(key, original, live)
         rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
         log_prob = map_rows(lambda row: action_log_prob(self.actor, row), rows, live, self.chunk_size)
+        # Minus infinity is an answer (the action is impossible under the new goal), not a number is none.
+        self._refuse_non_finite(key, log_prob, live & (log_prob != -torch.inf))
         weight = self.ratio(log_prob - original, live)
         out = tensordict.copy()
         out.set("original_log_prob", original)
@@ -104,8 +108,8 @@ class CumulativeGoalRatio(BatchTransform):
         Returns:
             ``[G, *B, T]``, zero on dead steps.
         """
-        total = cumulative_log_ratio(log_ratio, live, self.per_decision).flatten(1, -2)
-        mask = live.flatten(1, -2)
+        mask = _by_goal(live)
+        total = cumulative_log_ratio(_by_goal(log_ratio), mask, self.per_decision)
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
         weight = trajectory_weights(total, mask) if self.weighted else plain
@@ -115,7 +119,13 @@ class CumulativeGoalRatio(BatchTransform):
         steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
         discount = self.discount**steps
         if self.normalization == "paper":
-            pairs = live.any(-1).sum()
+            episode = _by_goal(live).any(-1)
+            pairs = episode.any(0).sum() * episode.any(1).sum()
             return weight * discount * (1 - self.discount) / pairs.clamp_min(1)
         expected = weight if self.weighted else live.to(weight.dtype)
         return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def _by_goal(values: Tensor) -> Tensor:
+    """``[G, *B, T]`` to ``[G, N, T]``."""
+    return values.flatten(1, -2) if values.dim() > 2 else values.unsqueeze(1)

@@ -10,7 +10,7 @@ def goal_scale(goals: Tensor) -> Tensor:
     r"""Weight of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
 
     A dimension in which the original goals are all equal (the height of a puck) says nothing about which achieved
-    goal is nearer, and must not dominate or veto.
+    goal is nearer, and must not dominate or veto. If they vary in none (a single goal), every dimension counts alike.
 
     Args:
         goals: original goals ``[K, d_g]``.
@@ -23,7 +23,8 @@ def goal_scale(goals: Tensor) -> Tensor:
         tensor([1., 0.])
     """
     std = goals.std(0, unbiased=False)
-    return torch.where(varies(goals), 1 / std, torch.zeros_like(std))
+    some = varies(goals)
+    return torch.where(some, 1 / std, torch.where(some.any(), 0.0, 1.0).to(std))
 
 
 def varies(goals: Tensor, tolerance: float = 1e-4) -> Tensor:
@@ -149,10 +150,42 @@ def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[
     return success & live, live
 
 
-def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = True) -> Tensor:
-    r"""Cumulative goal ratio in log space: :math:`\sum_{k \le t} \log \tilde\pi(a_k|s_k,g') - \log \tilde\pi(a_k|s_k,g)`.
+def beyond_end(done: Tensor) -> Tensor:
+    """Which steps come after the end of the first trajectory of their row.
 
-    The logarithm of the product in eqs. 77-80.
+    Args:
+        done: ``[*B, T]``.
+
+    Returns:
+        Booleans ``[*B, T]``.
+
+    Example:
+        >>> beyond_end(torch.tensor([False, True, False, True]))
+        tensor([False, False,  True,  True])
+    """
+    return done.cumsum(-1) - done.long() > 0
+
+
+def last_steps(live: Tensor) -> Tensor:
+    """The last live step of each trajectory.
+
+    Args:
+        live: ``[*B, T]``, a run of steps in each row.
+
+    Returns:
+        Booleans ``[*B, T]``.
+
+    Example:
+        >>> last_steps(torch.tensor([True, True, False]))
+        tensor([False,  True, False])
+    """
+    return live & ~torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
+
+
+def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = True) -> Tensor:
+    r"""Cumulative goal ratio in log space: the logarithm of the product in eqs. 77-80.
+
+    .. math:: \log \rho_t = \sum_{k \le t} \log \tilde\pi(a_k|s_k,g') - \log \tilde\pi(a_k|s_k,g)
 
     Args:
         log_ratio: ``[*B, T]``.

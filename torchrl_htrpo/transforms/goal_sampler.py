@@ -56,6 +56,8 @@ class GoalSampler(BatchTransform):
             expected = f"the shape {tuple(desired.shape)} of {self.desired_goal!r}"
             raise ValueError(refusal(self, repr(self.next_achieved_goal), f"of {expected}", tuple(achieved.shape)))
         valid = validity(tensordict)
+        self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
+        self._refuse_non_finite(self.desired_goal, desired, valid)
         eligible = valid & ~self._held(tensordict, achieved)
         size = achieved.shape[-1]
         originals = desired[..., 0, :].reshape(-1, size)
@@ -118,5 +120,7 @@ class AllGoalSampler(GoalSampler):
         """See :meth:`GoalSampler.choose`."""
         first = distinct(candidates, valid)
         if candidates.device.type == "cpu":
-            return candidates[first], first[first]
+            # Without any, one that does not exist: a batch of masked pairs, not an empty one.
+            index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long)
+            return candidates[index], first[index]
         return candidates, first

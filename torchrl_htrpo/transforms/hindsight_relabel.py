@@ -15,7 +15,9 @@ from torchrl_htrpo.transforms.base import (
     BatchTransform,
     validity,
 )
-from torchrl_htrpo.transforms.functional import cut_at_first_success
+from torchrl_htrpo.transforms.functional import beyond_end, cut_at_first_success, last_steps
+
+_ENDS = (("next", "terminated"), ("next", "truncated"))
 
 
 class HindsightRelabel(BatchTransform):
@@ -23,16 +25,26 @@ class HindsightRelabel(BatchTransform):
 
     The goal is replaced at the root and under ``"next"``, the reward computed again from the whole tensordict, and each
     (goal, trajectory) pair cut at its first success: ``terminated`` there, masked after. Pairs whose goal held before
-    the first action are masked whole. ``truncated`` stays what it was. Entries that do not change are views of the
-    collected ones; nothing is written to the input.
+    the first action are masked whole. A collected termination that was no success (a fall, an enemy) stays one; any
+    other pair that lives to the end of its trajectory is ``truncated`` there, also where collection broke off or the
+    original goal was reached. So every live pair is ``done`` exactly once, at its last live step. Entries that do not
+    change are views of the collected ones; nothing is written to the input.
+
+    A row is one trajectory (or the beginning of one). Rows with several are refused; on an accelerator, where asking
+    would make the host wait, all but the first of them are masked.
 
     Writes ``original_goal``, the goals, ``("next", "reward" | "terminated" | "truncated" | "done")`` and the mask of
     live steps ``("collector", "mask")``, which TorchRL's losses honour.
 
     Args:
         task: where the goals are, when one is reached, and the reward.
-        time_limit_terminates: treat the end of a trajectory as terminal (the authors' code); by default the value of
-            its last state is bootstrapped, as TorchRL does at a truncation.
+        time_limit_terminates: treat a time limit (``truncated`` as collected) as terminal (the authors' code); by
+            default the value of the last state is bootstrapped, as TorchRL does at a truncation.
+
+    Raises:
+        KeyError: if an entry is missing.
+        ValueError: if the goals have another size than the task's, a row holds several trajectories, or a relabelled
+            reward is not finite.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -47,24 +59,25 @@ class HindsightRelabel(BatchTransform):
 
     def __init__(self, task: GoalTask, *, time_limit_terminates: bool = False) -> None:
         super().__init__(
-            in_keys=[HINDSIGHT_GOAL, task.desired_goal, task.next_achieved_goal],
+            in_keys=[HINDSIGHT_GOAL, task.desired_goal, task.achieved_goal, task.next_achieved_goal, *_ENDS],
             out_keys=["original_goal", task.desired_goal, task.next_desired_goal, ("next", "reward"), MASK_KEY],
         )
         self.task, self.time_limit_terminates = task, time_limit_terminates
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Relabel a batch of trajectories that carries hindsight goals."""
-        goals, desired = self._require(tensordict, HINDSIGHT_GOAL, self.task.desired_goal)
+        goals, desired, *_ = self._require(tensordict, *self.in_keys)
         if goals.shape[-1] != desired.shape[-1]:
             expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
-        valid = self._live_goals(tensordict) & validity(tensordict)
+        valid = self._live_goals(tensordict) & self._first_trajectory(tensordict)
+        failed = tensordict.get(_ENDS[0]).squeeze(-1) & ~self.task.success(tensordict)
         out = tensordict.exclude("hindsight").expand(goals.shape[-2], *tensordict.batch_size).clone(False)
         out.set("original_goal", out.get(self.task.desired_goal))
         goals = goals.movedim(-2, 0)
         out.set(self.task.desired_goal, goals)
         out.set(self.task.next_desired_goal, goals)
-        return self._cut(out, valid)
+        return self._cut(out, valid, failed)
 
     def _live_goals(self, tensordict: TensorDictBase) -> Tensor:
         exists = tensordict.get(HINDSIGHT_GOAL_MASK, default=None)
@@ -72,14 +85,26 @@ class HindsightRelabel(BatchTransform):
             return torch.ones((), dtype=torch.bool, device=tensordict.get(HINDSIGHT_GOAL).device)
         return exists.movedim(-1, 0)
 
-    def _cut(self, out: TensorDictBase, valid: Tensor) -> TensorDictBase:
+    def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
+        valid = validity(tensordict)
+        done = tensordict.get(_ENDS[0]) | tensordict.get(_ENDS[1])
+        over = beyond_end(done.squeeze(-1) & valid)
+        if valid.device.type == "cpu" and (valid & over).any():
+            expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
+            raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
+        return valid & ~over
+
+    def _cut(self, out: TensorDictBase, valid: Tensor, failed: Tensor) -> TensorDictBase:
         start, goals = out.get(self.task.achieved_goal)[..., 0, :], out.get(self.task.desired_goal)
         held = self.task.reached(start, goals[..., 0, :])
         terminated, live = cut_at_first_success(self.task.success(out), valid.expand(out.batch_size), held)
-        truncated = out.get(("next", "truncated")).squeeze(-1) & ~terminated
         if self.time_limit_terminates:
-            terminated, truncated = terminated | truncated, torch.zeros_like(truncated)
-        out.set(("next", "reward"), torch.where(live.unsqueeze(-1), self.task.compute_reward(out), 0))
+            failed = failed | out.get(_ENDS[1]).squeeze(-1)
+        terminated = terminated | (live & failed)
+        truncated = last_steps(live) & ~terminated
+        reward = self.task.compute_reward(out)
+        self._refuse_non_finite(("next", "reward"), reward, live)
+        out.set(("next", "reward"), torch.where(live.unsqueeze(-1), reward, 0))
         for name, flag in (("terminated", terminated), ("truncated", truncated), ("done", terminated | truncated)):
             out.set(unravel_key(("next", name)), flag.unsqueeze(-1))
         return out.set(MASK_KEY, live)

@@ -58,15 +58,18 @@ class RowSampler(BatchTransform):
             raise ValueError(refusal(self, "num_rows", "a positive integer or None", num_rows))
         if not 0 <= uniform_share <= 1:
             raise ValueError(refusal(self, "uniform_share", "in [0, 1]", uniform_share))
-        super().__init__(in_keys=["importance_weight", "advantage"], out_keys=["importance_weight"])
+        reads = ["importance_weight", "advantage"] if priority is contribution else ["importance_weight"]
+        super().__init__(in_keys=reads, out_keys=["importance_weight"])
         self.num_rows, self.priority = num_rows, priority
         self.uniform_share, self.generator = uniform_share, generator
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Draw rows ``[M]`` of a batch ``[*B]``."""
-        self._require(tensordict, "importance_weight")
+        inputs = self._require(tensordict, *self.in_keys)
         live = validity(tensordict)
+        for key, values in zip(self.in_keys, inputs, strict=True):
+            self._refuse_non_finite(key, values, live)
         if self.num_rows is None:
             return tensordict[live.nonzero(as_tuple=True)]
         probability = self._probability(tensordict, live)
@@ -87,4 +90,5 @@ class RowSampler(BatchTransform):
         count = self.num_rows or 0
         offset = torch.rand((), generator=self.generator, device=probability.device, dtype=probability.dtype)
         ticks = (torch.arange(count, device=probability.device) + offset) / count
-        return torch.searchsorted(probability.cumsum(0), ticks).clamp_max(len(probability) - 1)
+        # From the right: a tick on an edge belongs to the row that begins there, never to one of no probability.
+        return torch.searchsorted(probability.cumsum(0), ticks, right=True).clamp_max(len(probability) - 1)
