@@ -113,7 +113,7 @@ def test_divergence_names_the_world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning into a log file where it runs
     engine = MujocoEngine(load_model(TASKS["push"]), 3)
     engine.reset(everyone(engine), objects_of(engine, 0))
-    engine._qvel[2][0] = float("nan")
+    engine._worlds[2].qvel[0] = float("nan")
     with pytest.raises(DivergedError, match=r"\[2\]") as caught:
         engine.step(torch.zeros(3, 4))
     assert caught.value.worlds == [2]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,11 +13,10 @@ from torch import Tensor
 
 from torchrl_htrpo.envs.fetch_physics.camera import Camera
 from torchrl_htrpo.envs.fetch_physics.engine import DivergedError
-from torchrl_htrpo.envs.fetch_physics.model import HAND_ROTATION, FetchModel, FloatArray
+from torchrl_htrpo.envs.fetch_physics.model import FetchModel, FloatArray
 from torchrl_htrpo.envs.fetch_physics.observation import Kinematics
-from torchrl_htrpo.envs.fetch_physics.tasks import ACTION_SCALE, SUBSTEPS
-
-_FATAL = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC", "CTRL")]
+from torchrl_htrpo.envs.fetch_physics.tasks import ACTION_SCALE
+from torchrl_htrpo.envs.fetch_physics.world import Readings, World
 
 
 class MujocoEngine:
@@ -51,36 +49,18 @@ class MujocoEngine:
         self.num_threads = min(num_threads or len(os.sched_getaffinity(0)), num_worlds)
         self._pool: ThreadPoolExecutor | None = None
         self._camera: Camera | None = None
-        self._worlds = [mujoco.MjData(model.mj_model) for _ in range(num_worlds)]
-        self._read_views()
-
-    def _read_views(self) -> None:
-        """Keeps numpy views into every state: looking them up anew costs more than reading them."""
-        worlds, model = self._worlds, self.model
-        self._qpos = [world.qpos for world in worlds]
-        self._qvel = [world.qvel for world in worlds]
-        self._ctrl = [world.ctrl for world in worlds]
-        self._mocap_pos = [world.mocap_pos[0] for world in worlds]
-        self._mocap_quat = [world.mocap_quat[0] for world in worlds]
-        self._hand_pos = [world.xpos[model.hand_body] for world in worlds]
-        self._hand_quat = [world.xquat[model.hand_body] for world in worlds]
-        self._warnings = [world.warning.number for world in worlds]
-        self._grip = [world.site_xpos[model.grip_site] for world in worlds]
-        self._object = [world.site_xpos[model.object_site] for world in worlds]
-        self._object_mat = [world.site_xmat[model.object_site] for world in worlds]
-        sites = 2 if model.task.has_object else 1
-        self._jacobian = np.zeros((self.num_worlds, sites, 2, 3, model.mj_model.nv))
-        self._jacobian_views = [[(site[0], site[1]) for site in world] for world in self._jacobian]
+        self._readings = Readings.zeros(num_worlds, model.mj_model.nv)
+        self._worlds = [World(model, self._readings.of(i)) for i in range(num_worlds)]
 
     @property
     def qpos(self) -> FloatArray:
         """Joint positions of all worlds, ``[N, nq]`` (a copy)."""
-        return np.stack(self._qpos)
+        return np.stack([world.qpos for world in self._worlds])
 
     @property
     def qvel(self) -> FloatArray:
         """Joint velocities of all worlds, ``[N, nv]`` (a copy)."""
-        return np.stack(self._qvel)
+        return np.stack([world.qvel for world in self._worlds])
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
         """Puts worlds back to the start.
@@ -90,18 +70,11 @@ class MujocoEngine:
             object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
         """
         places = None if object_xy is None else object_xy.double().numpy()
-        self._run(self._reset_one, np.flatnonzero(mask.numpy()), places)
 
-    def _reset_one(self, i: int, places: FloatArray | None) -> None:
-        model, data, at = self.model, self._worlds[i], self.model.object_qpos
-        mujoco.mj_resetData(model.mj_model, data)  # also clears mocap, controls and the solver's warm start
-        data.time = model.start_time
-        self._qpos[i][:] = model.start_qpos
-        self._qvel[i][:] = model.start_qvel
-        if places is not None:
-            self._qpos[i][at : at + 2] = places[i]
-        mujoco.mj_forward(model.mj_model, data)
-        self._read_jacobians(i)
+        def reset(i: int) -> None:
+            self._worlds[i].reset(None if places is None else places[i])
+
+        self._run(reset, mask.nonzero().flatten().tolist())
 
     def step(self, action: Tensor) -> None:
         """Advances all worlds by one action of 20 physics steps.
@@ -110,40 +83,21 @@ class MujocoEngine:
             action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
 
         Raises:
-            DivergedError: if MuJoCo found invalid or huge numbers in a world.
+            DivergedError: if MuJoCo met invalid or huge numbers in a world.
         """
         # In float32, as gymnasium's action space has it: the rounding reaches the trajectories.
         command = action.float().clamp(-1.0, 1.0).numpy()
-        target = np.stack(self._hand_pos) + (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
-        rotation = np.stack(self._hand_quat) + HAND_ROTATION
-        grip = self.qpos[:, self.model.ctrl_qpos] + command[:, 3:].astype(np.float64)
-        self._run(self._step_one, np.arange(self.num_worlds), target, rotation, grip)
-        self._check()
+        shift = (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
+        grip = command[:, 3:].astype(np.float64)
+        worlds = self._worlds
 
-    def _step_one(self, i: int, target: FloatArray, rotation: FloatArray, grip: FloatArray) -> None:
-        model, data = self.model.mj_model, self._worlds[i]
-        self._mocap_pos[i][:] = target[i]
-        self._mocap_quat[i][:] = rotation[i]
-        self._ctrl[i][:] = grip[i]
-        mujoco.mj_step(model, data, nstep=SUBSTEPS)
-        if self.model.task.block_gripper:
-            self._qpos[i][self.model.fingers] = 0.0
-            # The part of mj_forward that the observation and the next step read: the rest is recomputed there.
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
-        self._read_jacobians(i)
+        def step(i: int) -> None:
+            worlds[i].step(shift[i], grip[i])
 
-    def _read_jacobians(self, i: int) -> None:
-        model, data, views = self.model, self._worlds[i], self._jacobian_views[i]
-        mujoco.mj_jacSite(model.mj_model, data, *views[0], model.grip_site)
-        if model.task.has_object:
-            mujoco.mj_jacSite(model.mj_model, data, *views[1], model.object_site)
-
-    def _check(self) -> None:
-        # MuJoCo resets a diverged state by itself, so the numbers may look fine: its warnings do not.
-        bad = np.stack(self._warnings)[:, _FATAL].any(axis=1) | ~np.isfinite(self.qpos).all(axis=1)
-        if bad.any():
-            raise DivergedError(np.flatnonzero(bad).tolist())
+        self._run(step, range(self.num_worlds))
+        diverged = [i for i, world in enumerate(worlds) if world.diverged]
+        if diverged:
+            raise DivergedError(diverged)
 
     def measure(self) -> Kinematics:
         """Reads positions and velocities after the last reset or step.
@@ -151,16 +105,17 @@ class MujocoEngine:
         Returns:
             The measurements of all worlds, float64 on the CPU.
         """
-        model, qvel = self.model, self.qvel
-        velocity = torch.from_numpy((self._jacobian @ qvel[:, None, None, :, None])[..., 0] * model.dt)
-        fingers = torch.from_numpy(self.qpos[:, model.fingers])
-        finger_velocity = torch.from_numpy(qvel[:, model.finger_dofs] * model.dt)
-        grip = (torch.from_numpy(np.stack(self._grip)), velocity[:, 0, 0], fingers, finger_velocity)
-        if not model.task.has_object:
+        now, dt = self._readings, self.model.dt
+        velocity = now.qvel[:, None, :, None] * dt
+        fingers = torch.from_numpy(now.fingers.copy())
+        finger_velocity = torch.from_numpy(now.qvel[:, self.model.finger_dofs] * dt)
+        grip_velocity = torch.from_numpy((now.grip_jacobian[:, 0] @ velocity[:, 0])[..., 0])
+        grip = (torch.from_numpy(now.grip_pos.copy()), grip_velocity, fingers, finger_velocity)
+        if not self.model.task.has_object:
             return Kinematics(*grip)
-        place = torch.from_numpy(np.stack(self._object))
-        rotation = torch.from_numpy(np.stack(self._object_mat)).unflatten(-1, (3, 3))
-        return Kinematics(*grip, place, rotation, velocity[:, 1, 0], velocity[:, 1, 1])
+        object_velocity = torch.from_numpy((now.object_jacobian @ velocity)[..., 0])
+        place, rotation = torch.from_numpy(now.object_pos.copy()), torch.from_numpy(now.object_mat.copy())
+        return Kinematics(*grip, place, rotation.unflatten(-1, (3, 3)), object_velocity[:, 0], object_velocity[:, 1])
 
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
         """Renders one world.
@@ -176,7 +131,7 @@ class MujocoEngine:
         """
         if self._camera is None or self._camera.size != (width, height):
             self._camera = Camera(self.model, width, height)
-        return self._camera.shoot(self._worlds[world], goal.double().numpy())
+        return self._camera.shoot(self._worlds[world].data, goal.double().numpy())
 
     def close(self) -> None:
         """Ends the threads and frees the rendering context."""
@@ -186,14 +141,14 @@ class MujocoEngine:
             self._camera.close()
         self._pool = self._camera = None
 
-    def _run(self, function: Callable[..., None], worlds: NDArray[np.int64], *arrays: FloatArray | None) -> None:
-        """Calls ``function(i, *arrays)`` for each of the worlds, spread over the threads; this thread takes a share."""
+    def _run(self, function: Callable[[int], None], worlds: Sequence[int]) -> None:
+        """Calls ``function`` for each of the worlds, spread over the threads; this thread takes a share."""
 
-        def work(share: list[int]) -> None:
+        def work(share: Sequence[int]) -> None:
             for i in share:
-                function(i, *arrays)
+                function(i)
 
-        shares = [worlds[k :: self.num_threads].tolist() for k in range(self.num_threads)]
+        shares = [worlds[k :: self.num_threads] for k in range(self.num_threads)]
         if self._pool is None and self.num_threads > 1:  # started late, so that an engine survives a fork before use
             self._pool = ThreadPoolExecutor(self.num_threads - 1, thread_name_prefix="fetch")
         others = [self._pool.submit(work, share) for share in shares[1:] if share] if self._pool else []

@@ -49,16 +49,14 @@ def euler_angles(mat: Tensor) -> Tensor:
         >>> euler_angles(torch.eye(3)).abs()
         tensor([0., 0., 0.])
     """
-    xz, yz, zz = mat[..., 0, 2], mat[..., 1, 2], mat[..., 2, 2]
-    cos_y = torch.sqrt(zz * zz + yz * yz)
+    flat = mat.flatten(-2)
+    # About z, the same at the poles (where it takes all rotation about x and z), and about x.
+    opposite = flat[..., [1, 3, 5]] * flat.new_tensor([1.0, -1.0, 1.0])
+    about_z, about_z_at_pole, about_x = (-torch.atan2(opposite, flat[..., [0, 4, 8]])).unbind(-1)
+    cos_y = torch.hypot(flat[..., 8], flat[..., 5])
     regular = cos_y > _TINY
-    about_z = torch.where(
-        regular,
-        -torch.atan2(mat[..., 0, 1], mat[..., 0, 0]),
-        -torch.atan2(-mat[..., 1, 0], mat[..., 1, 1]),
-    )
-    about_x = torch.where(regular, -torch.atan2(yz, zz), torch.zeros_like(zz))
-    return torch.stack([about_x, -torch.atan2(-xz, cos_y), about_z], dim=-1)
+    about_x = torch.where(regular, about_x, 0.0)
+    return torch.stack([about_x, torch.atan2(flat[..., 2], cos_y), torch.where(regular, about_z, about_z_at_pole)], -1)
 
 
 def observe(now: Kinematics) -> tuple[Tensor, Tensor]:
