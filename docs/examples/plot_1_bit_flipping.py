@@ -3,7 +3,7 @@ Bit Flipping in seconds
 =======================
 
 The whole data flow on the smallest task that defeats plain exploration: flip one of six bits per step until they
-equal a goal. Random play succeeds in about one episode in eleven; nothing tells it how near it was.
+equal a goal. Random play succeeds in about one episode in thirteen; nothing tells it how near it was.
 """
 
 import matplotlib.pyplot as plt
