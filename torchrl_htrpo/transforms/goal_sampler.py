@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
@@ -41,13 +39,13 @@ class GoalSampler(BatchTransform):
             in_keys=[desired_goal, self.next_achieved_goal], out_keys=[HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK]
         )
 
-    @abstractmethod
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
 
         Returns:
             Goals ``[G, d_g]`` and which of them exist ``[G]``.
         """
+        raise NotImplementedError
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
@@ -60,7 +58,7 @@ class GoalSampler(BatchTransform):
         self._refuse_non_finite(self.desired_goal, desired, valid)
         eligible = valid & ~self._held(tensordict, achieved)
         size = achieved.shape[-1]
-        originals = desired[..., 0, :].reshape(-1, size)
+        originals = _of_trajectories(desired[..., 0, :].reshape(-1, size), valid[..., 0].reshape(-1))
         goals, exists = self.choose(achieved.reshape(-1, size), eligible.reshape(-1), originals)
         lead = tensordict.batch_size
         out = tensordict.copy()
@@ -72,6 +70,12 @@ class GoalSampler(BatchTransform):
             return torch.zeros(tensordict.batch_size, dtype=torch.bool, device=achieved.device)
         (before,) = self._require(tensordict, self.achieved_goal)
         return self.skip_held(before[..., :1, :], achieved)
+
+
+def _of_trajectories(goals: Tensor, exists: Tensor) -> Tensor:
+    """Put a goal that was pursued in the place of those of rows without any step (padding)."""
+    index = torch.arange(len(goals), device=goals.device)
+    return goals[torch.where(exists, index, exists.int().argmax())]
 
 
 class UniformGoalSampler(GoalSampler):

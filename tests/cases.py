@@ -1,0 +1,88 @@
+"""Small batches and policies that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torch import Tensor
+
+from torchrl_htrpo.modules import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead, make_actor
+
+HEADS: dict[str, Callable[[], PolicyHead]] = {
+    "categorical": lambda: CategoricalHead(4),
+    "one_hot": lambda: OneHotHead(4),
+    "gaussian": lambda: GaussianHead(2),
+    "tanh_normal": lambda: TanhNormalHead(2),
+}
+OBSERVATION, GOAL = 3, 2
+
+
+def actor_with(
+    head: str, dtype: torch.dtype = torch.float64, hidden: Sequence[int] = (6,)
+) -> ProbabilisticTensorDictSequential:
+    """A small policy whose actions depend on observation and goal."""
+    actor = make_actor(HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return actor
+
+
+def trajectories(
+    num: int = 4,
+    steps: int = 5,
+    *,
+    actor: ProbabilisticTensorDictSequential | None = None,
+    lengths: Sequence[int] | None = None,
+    values: int = 3,
+    dtype: torch.dtype = torch.float64,
+) -> TensorDict:
+    """Consistent trajectories ``[num, steps]`` on a lattice of goals, cut by a time limit; ragged with lengths."""
+    achieved = torch.randint(values, (num, steps + 1, GOAL)).to(dtype)
+    observation = torch.randn(num, steps + 1, OBSERVATION, dtype=dtype)
+    desired = torch.randint(values, (num, 1, GOAL)).to(dtype).expand(num, steps, GOAL).clone()
+    ends = torch.tensor([steps] * num if lengths is None else lengths).clamp_min(1) - 1
+    truncated = (torch.arange(steps) == ends.unsqueeze(-1)).unsqueeze(-1)
+    batch = TensorDict(
+        observation=observation[:, :-1].clone(),
+        achieved_goal=achieved[:, :-1].clone(),
+        desired_goal=desired,
+        next=TensorDict(
+            observation=observation[:, 1:].clone(),
+            achieved_goal=achieved[:, 1:].clone(),
+            desired_goal=desired.clone(),
+            reward=torch.zeros(num, steps, 1, dtype=dtype),
+            terminated=torch.zeros(num, steps, 1, dtype=torch.bool),
+            truncated=truncated,
+            done=truncated.clone(),
+            batch_size=[num, steps],
+        ),
+        batch_size=[num, steps],
+    )
+    if lengths is not None:
+        batch["collector", "mask"] = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1)
+    if actor is not None:
+        with torch.no_grad():
+            actor(batch)
+    return batch
+
+
+def lengths_of(batch: TensorDictBase) -> list[int]:
+    """Valid steps of each trajectory of a batch ``[N, T]``."""
+    mask = batch.get(("collector", "mask"), default=None)
+    return [batch.shape[-1]] * len(batch) if mask is None else mask.sum(-1).tolist()
+
+
+def with_goals(batch: TensorDictBase, goals: Tensor) -> TensorDictBase:
+    """Give a batch ``[*B, T]`` hindsight goals ``[G, d]``, as a sampler would."""
+    out = batch.copy()
+    return out.set(("hindsight", "goal"), goals.expand(*batch.batch_size, *goals.shape))
+
+
+def bitwise_equal(a: TensorDictBase, b: TensorDictBase) -> bool:
+    """Whether two tensordicts hold the same entries, bit for bit."""
+    keys = set(a.keys(True, True))
+    return keys == set(b.keys(True, True)) and all(torch.equal(a[key], b[key]) for key in keys)

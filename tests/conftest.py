@@ -1,0 +1,36 @@
+"""What every test starts from: a seed, one thread, log-probabilities per action, and the devices there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from tensordict.nn import set_composite_lp_aggregate
+
+settings.register_profile(
+    "htrpo",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("htrpo")
+
+
+@pytest.fixture(autouse=True)
+def same_start() -> Iterator[None]:
+    """The same random numbers, one thread, and no summing of composite log-probabilities, whatever ran before."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    with set_composite_lp_aggregate(False):
+        yield
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device in turn; CUDA only where there is one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device(request.param)
