@@ -7,7 +7,7 @@ The public names, in the order of the data flow. Source: `HTRPO <https://arxiv.o
 from typing import TYPE_CHECKING
 
 from torchrl_htrpo import envs
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, same
+from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, make_goal_env, same
 from torchrl_htrpo.modules import (
     CategoricalHead,
     GaussianHead,
@@ -72,7 +72,7 @@ from torchrl_htrpo.evaluation import (
 )
 
 if TYPE_CHECKING:
-    from torchrl_htrpo.envs import FetchEnv, make_goal_env
+    from torchrl_htrpo.envs import FetchEnv
 
 __version__ = "0.1.0"
 
@@ -145,7 +145,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # What needs an optional dependency loads when asked for.
-    if name in ("FetchEnv", "make_goal_env"):
-        return getattr(envs, name)
+    # FetchEnv needs an optional dependency: it loads when asked for.
+    if name == "FetchEnv":
+        return envs.FetchEnv
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

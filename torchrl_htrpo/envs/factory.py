@@ -34,10 +34,10 @@ def make_goal_env(
             gymnasium environment (a ``Dict`` observation with ``observation``, ``achieved_goal``, ``desired_goal``), or
             a function that makes one.
         num_envs: how many run at once.
-        backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.FetchEnv`), or ``"gymnasium"`` (gymnasium-robotics, one
-            environment after another). Anything else runs on gymnasium.
+        backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.envs.FetchEnv`), or ``"gymnasium"``
+            (gymnasium-robotics, one environment after another). Anything else runs on gymnasium.
         seed: of goals and starts.
-        **kwargs: for :class:`~torchrl_htrpo.FetchEnv`, or for ``gymnasium.make``.
+        **kwargs: for :class:`~torchrl_htrpo.envs.FetchEnv`, or for ``gymnasium.make``.
 
     Returns:
         An environment of batch size ``[num_envs]``, in float32.
@@ -58,9 +58,9 @@ def make_goal_env(
         return FetchEnv(name, num_envs, seed=seed, **kwargs)  # type: ignore[arg-type]
     make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
     env = TransformedEnv(SerialEnv(num_envs, make), DoubleToFloat())
-    missing = [key for key in GOAL_KEYS if key not in env.observation_spec.keys()]
+    present = list(env.observation_spec.keys())
+    missing = [key for key in GOAL_KEYS if key not in present]
     if missing:
-        present = list(env.observation_spec.keys())
         raise ValueError(refusal("make_goal_env", "name", f"an environment with {missing}", name, present))
     if seed is not None:
         env.set_seed(seed)

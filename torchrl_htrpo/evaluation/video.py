@@ -17,7 +17,8 @@ from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 class Renders(Protocol):
     """An environment that can draw itself."""
 
-    def render(self) -> NDArray[np.uint8]: ...
+    def render(self) -> NDArray[np.uint8]:
+        """The present picture ``[H, W, 3]``."""
 
 
 def record_gif(
