@@ -38,9 +38,9 @@ pytest: $(VENV)/.dev lint docs
 	$(LIGHT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev  ## the benchmarks that need no GPU
-	$(HEAVY) $(BIN)/python -m benchmarks $(ARGS)
+	set -e; for script in benchmarks/bench_*.py; do echo "# $$script"; $(HEAVY) $(BIN)/python $$script $(ARGS); done
 
-gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: every GPU test
+gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: every test that needs one, or mujoco_warp
 	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp" $(ARGS)
 
 clean:  ## remove the environments and everything built
