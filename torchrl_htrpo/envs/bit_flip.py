@@ -54,21 +54,21 @@ class BitFlipEnv(EnvBase):
                 raise ValueError(refusal("BitFlipEnv", name, "a positive integer", value))
         super().__init__(device=device, batch_size=torch.Size([num_envs]))
         self.num_bits = num_bits
-        bits = (num_envs, num_bits)
+        bits = Unbounded((num_envs, num_bits), device=device)
+        flag = Binary(n=1, shape=(num_envs, 1), dtype=torch.bool, device=device)
         self.observation_spec = Composite(
-            observation=Unbounded(bits),
-            achieved_goal=Unbounded(bits),
-            desired_goal=Unbounded(bits),
-            is_success=Binary(n=1, shape=(num_envs, 1), dtype=torch.bool),
-            step_count=Unbounded((num_envs, 1), dtype=torch.int64),
+            observation=bits,
+            achieved_goal=bits.clone(),
+            desired_goal=bits.clone(),
+            is_success=flag,
+            step_count=Unbounded((num_envs, 1), dtype=torch.int64, device=device),
             shape=self.batch_size,
             device=device,
         )
         self.action_spec = Categorical(num_bits, shape=(num_envs,), device=device)
         self.reward_spec = Unbounded((num_envs, 1), device=device)
-        flag = Binary(n=1, shape=(num_envs, 1), dtype=torch.bool, device=device)
         self.done_spec = Composite(
-            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
+            done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
         )
         self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
