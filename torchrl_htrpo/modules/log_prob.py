@@ -25,8 +25,9 @@ def check_actor(owner: object, actor: object) -> None:
         expected = "a ProbabilisticTensorDictSequential (an actor whose distribution has log_prob)"
         raise TypeError(refusal(owner, "actor", expected, type(actor).__name__))
     if len(actor.log_prob_keys) != 1:
-        expected = "an actor that writes one log-probability (build it with return_log_prob=True, and under "
-        expected += "tensordict.nn.set_composite_lp_aggregate(True) if its action is composite)"
+        expected = (
+            "an actor that writes one log-probability (built under set_composite_lp_aggregate(True) if composite)"
+        )
         raise ValueError(refusal(owner, "actor", expected, actor.log_prob_keys))
 
 

@@ -1,0 +1,65 @@
+"""What a goal is, when it is reached, and what that is worth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests import oracles
+from tests.cases import trajectories
+from torchrl_htrpo.envs import GoalTask, Within, same
+from torchrl_htrpo.envs.goal import first
+
+
+def test_within_is_strictly_nearer_than_the_threshold():
+    achieved = torch.tensor([[0.0, 0.05], [0.0, 0.049], [torch.nan, 0.0]], dtype=torch.float64)
+    assert Within(0.05)(achieved, torch.zeros(2, dtype=torch.float64)).tolist() == [False, True, False]
+
+
+def test_same_needs_every_entry():
+    assert same(torch.tensor([[1.0, 0], [1, 1]]), torch.ones(2)).tolist() == [False, True]
+
+
+def test_the_first_success_is_kept():
+    success = torch.tensor([[False, True, True], [False, False, False], [True, False, True]])
+    assert first(success).tolist() == [[False, True, False], [False, False, False], [True, False, False]]
+
+
+@pytest.mark.parametrize("reward", ["sparse", "paper_code", "her", "dense"])
+def test_reward_presets_follow_their_definitions(reward):
+    batch = trajectories(6, 5, values=2)
+    task = GoalTask(same, reward, success_reward=4.0)
+    values = task.compute_reward(batch)
+    assert values.shape == (6, 5, 1)
+    for i in range(6):
+        goal, path = batch["desired_goal"][i, 0], batch["next", "achieved_goal"][i]
+        seen = False
+        for t in range(5):
+            success = oracles.equal(path[t], goal)
+            expected = {
+                "sparse": 4.0 if success and not seen else 0.0,
+                "paper_code": 5.0 - t if success and not seen else 0.0,
+                "her": 0.0 if success else -1.0,
+                "dense": -(path[t] - goal).square().sum().sqrt().item(),
+            }[reward]
+            assert values[i, t].item() == pytest.approx(expected)
+            seen = seen or success
+    assert torch.equal(task.success(batch), (batch["next", "achieved_goal"] == batch["desired_goal"]).all(-1))
+
+
+def test_keys_may_be_nested():
+    task = GoalTask(same, achieved_goal=("a", "achieved"), desired_goal=("a", "desired"))
+    assert task.next_achieved_goal == ("next", "a", "achieved") and task.next_desired_goal == ("next", "a", "desired")
+
+
+def test_an_unknown_reward_is_refused_with_the_choices():
+    with pytest.raises(
+        ValueError, match=r"GoalTask: reward must be a preset or a callable, got 'x' \(choices: 'sparse', 'p"
+    ):
+        GoalTask(same, "x")
+
+
+def test_a_reward_function_of_the_wrong_shape_is_refused():
+    task = GoalTask(same, lambda td: torch.zeros(td.batch_size))
+    with pytest.raises(ValueError, match=r"GoalTask: reward must be a function to the shape \(4, 5, 1\), got \(4, 5\)"):
+        task.compute_reward(trajectories())

@@ -1,0 +1,38 @@
+"""Scoring actions, whoever acts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.cases import HEADS, actor_with, trajectories
+from torchrl_htrpo.modules import action_log_prob
+from torchrl_htrpo.modules.log_prob import action_key, check_actor, log_prob_key
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_score_is_the_collected_log_prob_and_nothing_is_written(head):
+    actor = actor_with(head)
+    batch = trajectories(actor=actor)
+    keys = set(batch.keys(True, True))
+    assert torch.allclose(action_log_prob(actor, batch), batch["action_log_prob"], atol=1e-6)
+    assert set(batch.keys(True, True)) == keys
+
+
+def test_the_action_may_stand_under_another_key():
+    actor = actor_with("gaussian")
+    batch = trajectories(actor=actor)
+    batch["other"] = batch["action"] + 1
+    expected = actor.get_dist(batch.select(*actor.in_keys)).log_prob(batch["action"] + 1)
+    assert torch.equal(action_log_prob(actor, batch, "other"), expected)
+    assert not torch.equal(action_log_prob(actor, batch, "other"), action_log_prob(actor, batch))
+
+
+def test_keys_are_those_of_the_actor():
+    actor = actor_with("gaussian")
+    assert action_key(actor) == "action" and log_prob_key(actor) == "action_log_prob"
+
+
+def test_something_that_is_no_actor_is_refused():
+    with pytest.raises(TypeError, match=r"Owner: actor must be a ProbabilisticTensorDictSequential .*got 'Linear'"):
+        check_actor("Owner", torch.nn.Linear(1, 1))
