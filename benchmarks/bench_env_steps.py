@@ -3,13 +3,13 @@
 Every competitor plays whole episodes, one reset and 50 steps, with the same uniformly random actions (the cost of the
 physics hangs on what the arm touches). What is counted is
 CPU time (user + system, of this process, its threads and its workers) over environment steps: unlike wall time it
-hardly depends on what else the machine does. Start-up is not counted; resets are. The competitors take turns, and each
-ratio is the median over rounds of the ratio within a round.
+hardly depends on what else the machine does. Start-up is not counted; resets are. The competitors take turns, and
+each ratio is the median over rounds of the ratio within a round.
 
 "bare" steps the same number of worlds from the same starts under the same actions as FetchEnv, and its clock runs only
 during the calls of ``mj_step(model, data, nstep=20)``: not while actions are turned into targets, not during resets.
-"physics" is that plus ``mj_kinematics`` and ``mj_comPos`` after the fingers are put back (all tasks but pick and place),
-without which the next target of the hand cannot be computed.
+"physics" is that plus ``mj_kinematics`` and ``mj_comPos`` after the fingers are put back (all tasks but pick and
+place), without which the next target of the hand cannot be computed.
 
     python benchmarks/bench_env_steps.py --task push --rounds 7 [--envpool-python PATH]
 
@@ -38,7 +38,7 @@ import torch
 from torchrl.envs import EnvBase, GymEnv, ParallelEnv
 
 from torchrl_htrpo.envs.fetch import FetchEnv
-from torchrl_htrpo.envs.fetch_physics import TASKS, draw_objects, load_model
+from torchrl_htrpo.envs.fetch_physics import TASKS, FetchModel, draw_objects, load_model
 from torchrl_htrpo.envs.fetch_physics.model import HAND_ROTATION
 from torchrl_htrpo.envs.fetch_physics.tasks import ACTION_SCALE, SUBSTEPS
 
@@ -162,7 +162,7 @@ def bare(task: str, worlds: int, episodes: int) -> Iterator[tuple[float, float]]
         yield step_ns / steps, (step_ns + kinematics_ns) / steps
 
 
-def start_episode(model, data, place) -> None:
+def start_episode(model: FetchModel, data: mujoco.MjData, place: np.ndarray | None) -> None:
     """What a reset does."""
     mujoco.mj_resetData(model.mj_model, data)
     data.time, data.qpos[:], data.qvel[:] = model.start_time, model.start_qpos, model.start_qvel
@@ -171,7 +171,7 @@ def start_episode(model, data, place) -> None:
     mujoco.mj_forward(model.mj_model, data)
 
 
-def aim(model, data, action) -> None:
+def aim(model: FetchModel, data: mujoco.MjData, action: np.ndarray) -> None:
     """What an action does before the physics steps."""
     data.mocap_pos[0] = data.xpos[model.hand_body] + action[:3] * np.float32(ACTION_SCALE)
     data.mocap_quat[0] = data.xquat[model.hand_body] + HAND_ROTATION

@@ -14,6 +14,7 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.fetch_physics import (
     ControlName,
     DivergedError,
+    Engine,
     EngineName,
     TaskName,
     draw_goals,
@@ -45,7 +46,7 @@ class FetchEnv(EnvBase):
         num_envs: worlds stepped at once (``N``).
         control: ``"continuous"``, or ``"discrete"`` (not for pick and place).
         engine: ``"mujoco"`` (the C library, on CPU threads) or ``"warp"`` (mujoco_warp, thousands of worlds on a
-            GPU, float32; agrees with the C library until chaotic contacts drive them apart).
+            GPU, float32; agrees with the C library until chaotic contacts drive them apart); or a ready engine.
         num_threads: threads of the ``"mujoco"`` engine; results do not depend on it. Defaults to the cores
             this process may use.
         horizon: steps after which an episode is truncated.
@@ -76,7 +77,7 @@ class FetchEnv(EnvBase):
         num_envs: int = 16,
         *,
         control: ControlName = "continuous",
-        engine: EngineName = "mujoco",
+        engine: EngineName | Engine = "mujoco",
         num_threads: int | None = None,
         horizon: int = 50,
         seed: int | None = None,
@@ -89,7 +90,7 @@ class FetchEnv(EnvBase):
             raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, _DTYPES))
         worlds = make_engine(engine, task, num_envs, num_threads, device)
         scheme = make_control(control, task, num_envs, worlds.device)
-        super().__init__(device=worlds.device if engine == "warp" else device, batch_size=torch.Size([num_envs]))
+        super().__init__(device=device or _home(worlds), batch_size=torch.Size([num_envs]))
         self.name: TaskName = task
         self.horizon = horizon
         self.engine = worlds
@@ -185,7 +186,7 @@ class FetchEnv(EnvBase):
         where = ", ".join(
             f"world {world} at step {step} of its episode" for world, step in zip(worlds, steps, strict=True)
         )
-        return f"FetchEnv({self.name!r}): the physics diverged in {where}; reset these worlds or lower the actions"
+        return f"FetchEnv({self.name!r}): the physics diverged in {where}; look at the actions and reset these worlds"
 
     def _state(self) -> TensorDict:
         observation, achieved = observe(self.engine.measure())
@@ -219,6 +220,7 @@ class FetchEnv(EnvBase):
 
         Raises:
             ValueError: if there is no such world.
+            RuntimeError: if there is neither a display nor ``MUJOCO_GL``.
         """
         if not 0 <= world < self.batch_size[0]:
             raise ValueError(refusal(self, "world", f"in [0, {self.batch_size[0]})", world))
@@ -232,3 +234,8 @@ class FetchEnv(EnvBase):
         """
         super().close(raise_if_closed=raise_if_closed)
         self.engine.close()
+
+
+def _home(engine: Engine) -> torch.device | None:
+    # A C engine on the CPU leaves the device of its tensors open, as other CPU environments do.
+    return None if engine.device.type == "cpu" else engine.device

@@ -20,3 +20,12 @@ def test_the_goal_marker_moves_with_the_goal():
     assert left.shape == (96, 96, 3) and not np.array_equal(left, right)
     assert engine.render(0, goal, 700, 500).shape == (500, 700, 3)  # larger than MuJoCo's default buffer
     engine.close()
+
+
+def test_without_display_the_process_survives_and_says_what_to_set(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    engine = make_engine("mujoco", "reach", 1)
+    with pytest.raises(RuntimeError, match="MUJOCO_GL to one of egl, osmesa"):
+        engine.render(0, torch.zeros(3), 64, 64)

@@ -10,7 +10,7 @@ from torchrl_htrpo.envs.fetch_physics.control import (
     make_control,
 )
 from torchrl_htrpo.envs.fetch_physics.draws import draw_goals, draw_objects
-from torchrl_htrpo.envs.fetch_physics.engine import DivergedError, Engine
+from torchrl_htrpo.envs.fetch_physics.engine import CapacityError, DivergedError, Engine
 from torchrl_htrpo.envs.fetch_physics.engines import EngineName, make_engine
 from torchrl_htrpo.envs.fetch_physics.model import FetchModel, load_model
 from torchrl_htrpo.envs.fetch_physics.mujoco_engine import MujocoEngine
@@ -21,6 +21,7 @@ from torchrl_htrpo.envs.fetch_physics.tasks import TASK_NAMES, TASKS, FetchTask,
 __all__ = [
     "TASKS",
     "TASK_NAMES",
+    "CapacityError",
     "ControlName",
     "ControlScheme",
     "DisplacementControl",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 from weakref import WeakSet
 
 import mujoco
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from torchrl_htrpo.envs.fetch_physics.model import FetchModel, FloatArray
 
+_OFF_SCREEN = ("egl", "osmesa")
 _OPEN: WeakSet[Camera] = WeakSet()
 
 
@@ -21,6 +24,9 @@ class Camera:
         model: the model of the states to come.
         width: image width in pixels.
         height: image height in pixels.
+
+    Raises:
+        RuntimeError: if there is no display and ``MUJOCO_GL`` does not ask for off-screen rendering.
     """
 
     def __init__(self, model: FetchModel, width: int, height: int) -> None:
@@ -28,6 +34,7 @@ class Camera:
         self._target = model.mj_model.site("target0").id
         screen = model.mj_model.vis.global_
         screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
+        _refuse_without_display()
         self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
         _OPEN.add(self)
         # MuJoCo ends OpenGL at exit and a context freed after that complains. Exit hooks run last in, first out, and
@@ -60,3 +67,12 @@ class Camera:
 def _close_all() -> None:
     for camera in list(_OPEN):
         camera.close()
+
+
+def _refuse_without_display() -> None:
+    # Asked to open a window where there is no display, MuJoCo's default aborts the whole process.
+    if sys.platform == "linux" and not os.environ.get("DISPLAY") and os.environ.get("MUJOCO_GL") not in _OFF_SCREEN:
+        raise RuntimeError(
+            "FetchEnv.render: there is no display; set the environment variable MUJOCO_GL to one of "
+            f"{', '.join(_OFF_SCREEN)} before Python starts (got {os.environ.get('MUJOCO_GL')!r})"
+        )

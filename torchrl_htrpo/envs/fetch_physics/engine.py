@@ -26,6 +26,10 @@ class DivergedError(RuntimeError):
         self.worlds = worlds
 
 
+class CapacityError(RuntimeError):
+    """The physics found more contacts or constraints than there was room for, and dropped some."""
+
+
 class Engine(Protocol):
     """``N`` independent worlds of one Fetch model, stepped together.
 

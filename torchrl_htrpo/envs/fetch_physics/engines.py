@@ -17,7 +17,7 @@ ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
 
 def make_engine(
-    name: EngineName,
+    name: EngineName | Engine,
     task: TaskName,
     num_envs: int,
     num_threads: int | None = None,
@@ -26,7 +26,7 @@ def make_engine(
     """Builds the worlds of a task on the engine of that name.
 
     Args:
-        name: ``"mujoco"`` or ``"warp"``.
+        name: ``"mujoco"`` or ``"warp"``; or a ready engine, which is checked and passed through.
         task: the task.
         num_envs: number of worlds.
         num_threads: threads, for ``"mujoco"`` only.
@@ -44,6 +44,8 @@ def make_engine(
     for argument, value in (("num_envs", num_envs), ("num_threads", num_threads)):
         if value is not None and value < 1:
             raise ValueError(refusal("FetchEnv", argument, "a positive integer", value))
+    if not isinstance(name, str):
+        return _fitting(name, task, num_envs)
     if name == "mujoco":
         return MujocoEngine(load_model(TASKS[task]), num_envs, num_threads)
     if name != "warp":
@@ -51,6 +53,13 @@ def make_engine(
     if num_threads is not None:
         raise ValueError(refusal("FetchEnv", "num_threads", "None with engine='warp'", num_threads))
     # Imported here, because mujoco_warp is an optional dependency that takes seconds to load.
-    from torchrl_htrpo.envs.fetch_physics.warp_engine import WarpEngine
+    from torchrl_htrpo.envs.fetch_physics.warp_engine import WarpEngine  # noqa: PLC0415
 
     return WarpEngine(load_model(TASKS[task]), num_envs, device)
+
+
+def _fitting(engine: Engine, task: TaskName, num_envs: int) -> Engine:
+    got = (engine.model.task.name, engine.num_worlds)
+    if got != (task, num_envs):
+        raise ValueError(refusal("FetchEnv", "engine", f"of task {task!r} with {num_envs} worlds", got))
+    return engine

@@ -50,13 +50,13 @@ def euler_angles(mat: Tensor) -> Tensor:
         tensor([0., 0., 0.])
     """
     flat = mat.flatten(-2)
-    # About z, the same at the poles (where it takes all rotation about x and z), and about x.
-    opposite = flat[..., [1, 3, 5]] * flat.new_tensor([1.0, -1.0, 1.0])
-    about_z, about_z_at_pole, about_x = (-torch.atan2(opposite, flat[..., [0, 4, 8]])).unbind(-1)
+    # About z, the same at the poles (which take all rotation about x and z), and about x.
+    about_z, about_z_at_pole, about_x = torch.atan2(flat[..., 1:6:2], flat[..., 0:9:4]).unbind(-1)
     cos_y = torch.hypot(flat[..., 8], flat[..., 5])
     regular = cos_y > _TINY
-    about_x = torch.where(regular, about_x, 0.0)
-    return torch.stack([about_x, torch.atan2(flat[..., 2], cos_y), torch.where(regular, about_z, about_z_at_pole)], -1)
+    about_x = torch.where(regular, -about_x, 0.0)
+    about_z = torch.where(regular, -about_z, about_z_at_pole)
+    return torch.stack([about_x, torch.atan2(flat[..., 2], cos_y), about_z], dim=-1)
 
 
 def observe(now: Kinematics) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,43 @@
+"""Launching a fixed sequence of warp kernels: recorded once as a CUDA graph, replayed from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import warp as wp
+
+
+class Recorded:
+    """A sequence of kernel launches on buffers that stay in place, in the order of torch's current stream.
+
+    On the CPU it simply launches. On CUDA the first call launches too (which compiles and loads the kernels) and then
+    records the same launches as a graph; later calls replay the graph with a single launch.
+
+    Args:
+        launch: launches the kernels; it must not wait for the device.
+        device: the device of the kernels.
+    """
+
+    def __init__(self, launch: Callable[[], None], device: torch.device) -> None:
+        self._launch = launch
+        self._device = device
+        self._graph: wp.Graph | None = None
+
+    def __call__(self) -> None:
+        """Runs the sequence."""
+        if self._device.type != "cuda":
+            with wp.ScopedDevice("cpu"):
+                self._launch()
+            return
+        stream = wp.stream_from_torch(torch.cuda.current_stream(self._device))
+        if self._graph is None:
+            with wp.ScopedStream(stream):
+                self._launch()
+            wp.synchronize_device(stream.device)
+            # On warp's own stream: torch's default one, CUDA's null stream, cannot be recorded.
+            with wp.ScopedCapture(stream.device) as capture:
+                self._launch()
+            self._graph = capture.graph
+            return
+        wp.capture_launch(self._graph, stream=stream)
