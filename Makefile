@@ -38,10 +38,11 @@ pytest: $(VENV)/.dev lint docs
 	$(LIGHT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev  ## the benchmarks that need no GPU
-	set -e; for script in benchmarks/bench_*.py; do echo "# $$script"; $(HEAVY) $(BIN)/python $$script $(ARGS); done
+	set -e; for script in $(filter-out %_gpu.py,$(wildcard benchmarks/bench_*.py)); do echo "# $$script"; $(HEAVY) $(BIN)/python $$script $(ARGS); done
 
-gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: every test that needs one, or mujoco_warp
-	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp" $(ARGS)
+gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: the tests and benchmarks that need one, or mujoco_warp
+	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp"
+	set -e; for script in $(wildcard benchmarks/bench_*_gpu.py); do echo "# $$script"; $(GPU_VENV)/bin/python $$script $(ARGS); done
 
 clean:  ## remove the environments and everything built
 	rm -rf $(VENV) $(GPU_VENV) docs/_build docs/gallery docs/api docs/sg_execution_times.rst build dist
