@@ -130,7 +130,7 @@ class TrustRegionObjective(LossModule):
     def _chunks(self, tensordict: TensorDictBase) -> list[tuple[TensorDictBase, Tensor]]:
         weight = self._weights(tensordict).reshape(-1)
         divergence = self.divergence
-        keys = [*divergence.in_keys, self.tensor_keys.advantage]
+        keys = [*divergence.in_keys, *divergence.actor_network.dist_sample_keys, self.tensor_keys.advantage]
         rows = tensordict.select(*keys, strict=False).reshape(-1)
         if weight.device.type == "cpu":
             live = weight.nonzero().squeeze(-1)

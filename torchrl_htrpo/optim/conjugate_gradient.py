@@ -86,23 +86,30 @@ class ConjugateGradient:
         """
         x, residual, direction = b.apply(torch.zeros_like), b.clone(), b.clone()
         squared = squared_b = dot(b, b)
-        iterations, indefinite = 0, False
-        for iterations in range(1, self.max_iterations + 1):
-            known = first_product if iterations == 1 else None
+        active, used = torch.ones_like(squared, dtype=torch.bool), torch.zeros_like(squared)
+        indefinite = torch.zeros_like(active)
+        for iteration in range(self.max_iterations):
+            known = first_product if iteration == 0 else None
             product = axpy(damping, direction, known if known is not None else operator @ direction)
             bend = dot(direction, product)
-            if not bend > 0:
-                indefinite, iterations = True, iterations - 1
+            indefinite = indefinite | (active & ~(bend > 0))
+            active = active & (bend > 0)
+            alpha, used = squared / bend, used + active
+            x, residual = _move(active, alpha, direction, x), _move(active, -alpha, product, residual)
+            previous, squared = squared, torch.where(active, dot(residual, residual), squared)
+            active = active & ~self._solved(squared, squared_b)
+            # An accelerator is never waited for: once done, the iterations that remain change nothing.
+            if active.device.type == "cpu" and not active:
                 break
-            alpha = squared / bend
-            x, residual = axpy(alpha, direction, x), axpy(-alpha, product, residual)
-            previous, squared = squared, dot(residual, residual)
-            if self._solved(squared, squared_b):
-                break
-            direction = axpy(squared / previous, direction, residual)
-        norm = (squared / squared_b).sqrt().item() if squared_b > 0 else 0.0
-        return CGSolution(x, residual, iterations, norm, indefinite)
+            direction = _move(active, squared / previous, direction, residual)
+        norm = torch.where(squared_b > 0, squared / squared_b, 0).sqrt()
+        count, relative_norm, bent = torch.stack((used, norm, indefinite.to(norm))).tolist()
+        return CGSolution(x, residual, int(count), relative_norm, bool(bent))
 
-    def _solved(self, squared: Tensor, squared_b: Tensor) -> bool:
-        bound = self.tolerance**2 * squared_b if self.relative else torch.as_tensor(self.tolerance)
-        return bool(squared <= bound)
+    def _solved(self, squared: Tensor, squared_b: Tensor) -> Tensor:
+        return squared <= (self.tolerance**2 * squared_b if self.relative else self.tolerance)
+
+
+def _move(active: Tensor, scale: Tensor, x: TensorDictBase, y: TensorDictBase) -> TensorDictBase:
+    """``scale * x + y`` while active, else ``y``."""
+    return y.apply(lambda b, a: torch.where(active, b + a * scale.to(b), b), x)

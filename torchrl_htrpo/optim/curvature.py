@@ -9,6 +9,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo.optim.row_jacobian import RowJacobian, RowsMixedError, row_jacobian
+from torchrl_htrpo.optim.row_store import RowStore
 from torchrl_htrpo.problem import ResidualFn, TermFn, TrustRegionProblem
 
 
@@ -19,14 +21,16 @@ class LinearOperator(Protocol):
 
 
 class GaussNewtonOperator:
-    r"""The Hessian of a sum of squared residuals that vanish here: :math:`v \mapsto J^\top \mathrm{diag}(c) J v` (eq. 85).
+    r"""The Hessian of half a sum of squares that vanish here: :math:`v \mapsto J^\top \mathrm{diag}(c) J v` (eq. 85).
 
-    One JVP and one VJP per product, positive semi-definite by construction; no double backward. The forward pass of the
-    VJP is done once and kept for all products.
+    Positive semi-definite by construction; no double backward. The Jacobian is linearised once and serves all products
+    (see :func:`~torchrl_htrpo.optim.row_jacobian.row_jacobian`); chunks that do not fit in the store are linearised
+    again for each product.
 
     Args:
         residuals: pairs of a residual function (parameters to ``[m]``) and weights ``[m]``; products add up.
         params: where to linearise.
+        store: memory for the linearisation; one that is passed again is used again. Default: a new one.
 
     Example:
         >>> from tensordict import TensorDict
@@ -36,16 +40,34 @@ class GaussNewtonOperator:
         tensor([ 9., 18.])
     """
 
-    def __init__(self, residuals: Sequence[tuple[ResidualFn, Tensor]], params: TensorDictBase) -> None:
-        self.params = params
-        self.chunks = [(fn, weight, torch.func.vjp(fn, params)[1]) for fn, weight in residuals]
+    def __init__(
+        self,
+        residuals: Sequence[tuple[ResidualFn, Tensor]],
+        params: TensorDictBase,
+        store: RowStore | None = None,
+    ) -> None:
+        self.params, self.residuals, self.factored = params, residuals, True
+        store = store or RowStore()
+        store.clear()
+        self.kept = [self._first(residuals[0][0]).keep(store)] if residuals else []
+        self.kept += [self._linearize(residual).keep(store) for residual, _ in residuals[1:]]
 
+    def _first(self, residual: ResidualFn) -> RowJacobian:
+        try:
+            return row_jacobian(residual, self.params, check=True)
+        except RowsMixedError:
+            self.factored = False
+            return row_jacobian(residual, self.params, factored=False)
+
+    def _linearize(self, residual: ResidualFn) -> RowJacobian:
+        return row_jacobian(residual, self.params, factored=self.factored)
+
+    @torch.no_grad()
     def __matmul__(self, vector: TensorDictBase) -> TensorDictBase:
-        total = None
-        for fn, weight, pullback in self.chunks:
-            _, tangent = torch.func.jvp(fn, (self.params,), (vector,))
-            (product,) = pullback(weight * tangent)
-            total = product if total is None else total.add_(product)
+        total = self.params.apply(torch.zeros_like)
+        for (residual, weight), kept in zip(self.residuals, self.kept, strict=True):
+            jacobian = kept or self._linearize(residual)
+            jacobian.pull_(weight * jacobian.push(vector), total)
         return total
 
 
@@ -66,9 +88,7 @@ class HessianOperator:
 
     def __init__(self, terms: Sequence[TermFn], params: TensorDictBase) -> None:
         self.params = params
-        self.gradients: list[Callable[[TensorDictBase], TensorDictBase]] = [
-            torch.func.grad(lambda p, term=term: term(p)[1]) for term in terms
-        ]
+        self.gradients = [torch.func.grad(_divergence_of(term)) for term in terms]
 
     def __matmul__(self, vector: TensorDictBase) -> TensorDictBase:
         products = (torch.func.jvp(gradient, (self.params,), (vector,))[1] for gradient in self.gradients)
@@ -78,16 +98,21 @@ class HessianOperator:
         return total
 
 
-def curvature(problem: TrustRegionProblem, params: TensorDictBase) -> LinearOperator:
+def _divergence_of(term: TermFn) -> Callable[[TensorDictBase], Tensor]:
+    return lambda params: term(params)[1]
+
+
+def curvature(problem: TrustRegionProblem, params: TensorDictBase, store: RowStore | None = None) -> LinearOperator:
     """The curvature of a problem's divergence: Gauss-Newton where it has residuals, else its Hessian.
 
     Args:
         problem: the problem.
         params: the current parameters.
+        store: memory for a Gauss-Newton operator.
 
     Returns:
         The operator.
     """
     if problem.residuals:
-        return GaussNewtonOperator(problem.residuals, params)
+        return GaussNewtonOperator(problem.residuals, params, store)
     return HessianOperator(problem.terms, params)

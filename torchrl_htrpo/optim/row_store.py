@@ -1,0 +1,69 @@
+"""Memory for linearised rows, kept between updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+
+
+class RowStore:
+    """Slabs of memory that one update after another writes over: fresh memory costs more than filling it.
+
+    Args:
+        max_bytes: most memory to use.
+
+    Raises:
+        ValueError: if ``max_bytes`` is negative.
+
+    Example:
+        >>> store = RowStore(max_bytes=400)
+        >>> store.reserve(400), store.reserve(4)
+        (True, False)
+        >>> store.keep([torch.ones(100)])[0].sum()
+        tensor(100.)
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        if max_bytes < 0:
+            raise ValueError(refusal(self, "max_bytes", "not negative", max_bytes))
+        self.max_bytes = max_bytes
+        self._slabs: list[Tensor] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Start over: what was kept may now be written over."""
+        self._next = self._reserved = 0
+
+    def reserve(self, num_bytes: int) -> bool:
+        """Take a share of ``max_bytes``, if that much is left."""
+        fits = self._reserved + num_bytes <= self.max_bytes
+        self._reserved += num_bytes if fits else 0
+        return fits
+
+    def keep(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Copy tensors of one dtype and device, for which memory was reserved, to where they stay until :meth:`clear`.
+
+        Args:
+            tensors: what to keep.
+
+        Returns:
+            The copies.
+        """
+        sizes = [tensor.numel() for tensor in tensors]
+        parts = self._slab(sum(sizes), tensors[0])[: sum(sizes)].split(sizes)
+        return [part.view(tensor.shape).copy_(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def _slab(self, numel: int, like: Tensor) -> Tensor:
+        index, self._next = self._next, self._next + 1
+        if index == len(self._slabs):
+            self._slabs.append(torch.empty(0))
+        slab = self._slabs[index]
+        if slab.numel() < numel or (slab.dtype, slab.device) != (like.dtype, like.device):
+            del slab
+            self._slabs[index] = torch.empty(0)  # The old one goes before the new one comes.
+            self._slabs[index] = torch.empty(numel, dtype=like.dtype, device=like.device)
+        return self._slabs[index]
