@@ -9,7 +9,9 @@ from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import Tensor
 
+from torchrl_htrpo.envs import GoalTask, same
 from torchrl_htrpo.modules import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead, make_actor
+from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel
 
 HEADS: dict[str, Callable[[], PolicyHead]] = {
     "categorical": lambda: CategoricalHead(4),
@@ -86,3 +88,30 @@ def bitwise_equal(a: TensorDictBase, b: TensorDictBase) -> bool:
     """Whether two tensordicts hold the same entries, bit for bit."""
     keys = set(a.keys(True, True))
     return keys == set(b.keys(True, True)) and all(torch.equal(a[key], b[key]) for key in keys)
+
+
+GOALS = torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
+
+
+def relabelled(actor: ProbabilisticTensorDictSequential, **kwargs: object) -> TensorDictBase:
+    """Trajectories of an actor, relabelled with three goals: ``[3, N, T]``."""
+    batch = trajectories(actor=actor, **kwargs)  # type: ignore[arg-type]
+    return HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS.to(batch["desired_goal"].dtype)))
+
+
+def weighted(actor: ProbabilisticTensorDictSequential, **kwargs: object) -> TensorDictBase:
+    """A relabelled batch with goal ratios and random advantages."""
+    batch = CumulativeGoalRatio(actor)(relabelled(actor, **kwargs))
+    return batch.set("advantage", torch.randn(*batch.shape, 1, dtype=batch["action_log_prob"].dtype))
+
+
+def ravel(vector: TensorDictBase) -> Tensor:
+    """A vector in the space of the parameters, flat."""
+    return torch.cat([vector[key].reshape(-1) for key in sorted(vector.keys())])
+
+
+def unravel(flat: Tensor, like: TensorDictBase) -> TensorDict:
+    """A flat vector as a tensordict like another."""
+    keys = sorted(like.keys())
+    parts = flat.split([like[key].numel() for key in keys])
+    return TensorDict({key: part.reshape(like[key].shape) for key, part in zip(keys, parts, strict=True)})

@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 from torchrl.data import Bounded, Categorical, OneHot
+from torchrl.envs import ExplorationType, set_exploration_type
 
 from tests import oracles
 from tests.cases import HEADS, actor_with, trajectories
@@ -39,6 +40,14 @@ def test_a_new_policy_hardly_depends_on_its_input():
     actor = make_actor(CategoricalHead(4), 5)
     logits = actor.get_dist(trajectories(dtype=torch.float32).select("observation", "desired_goal")).logits
     assert (logits.exp() - 0.25).abs().max() < 0.1
+
+
+def test_a_policy_samples_unless_told_otherwise():
+    actor = make_actor(CategoricalHead(4), 5)
+    batch = trajectories(1, 1, dtype=torch.float32).expand(200, 1).clone()
+    assert len(actor(batch.clone())["action"].unique()) == 4
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert len(actor(batch.clone())["action"].unique()) == 1
 
 
 def test_the_critic_is_the_network_written_out():

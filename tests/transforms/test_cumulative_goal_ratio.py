@@ -15,17 +15,10 @@ from tensordict.nn import (
 from torch import nn
 
 from tests import oracles
-from tests.cases import HEADS, actor_with, bitwise_equal, trajectories, with_goals
+from tests.cases import GOALS, HEADS, actor_with, bitwise_equal, relabelled, trajectories, with_goals
 from torchrl_htrpo.envs import GoalTask, same
 from torchrl_htrpo.modules import CategoricalHead, make_actor
 from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel
-
-GOALS = torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
-
-
-def relabelled(actor, **kwargs):
-    batch = trajectories(actor=actor, **kwargs)
-    return HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS.to(batch["desired_goal"].dtype)))
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from tensordict import NestedKey
-from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from tensordict.nn import (
+    InteractionType,
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+)
 from torch import Tensor, nn
 from torchrl.data import Categorical, TensorSpec
 from torchrl.modules import MLP, ValueOperator
@@ -103,7 +108,8 @@ def make_actor(
         action_key: where the action is written; its log-probability goes to ``<action_key>_log_prob``.
 
     Returns:
-        A policy that samples, and whose ``get_dist`` gives the distribution.
+        A policy that samples unless ``set_exploration_type`` says otherwise, and whose ``get_dist`` gives the
+        distribution.
 
     Example:
         >>> from tensordict import TensorDict
@@ -123,6 +129,7 @@ def make_actor(
             out_keys=[action_key],
             distribution_class=head.distribution_class,
             distribution_kwargs=head.distribution_kwargs,
+            default_interaction_type=InteractionType.RANDOM,
             return_log_prob=True,
         ),
     )
