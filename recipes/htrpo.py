@@ -11,12 +11,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from tensordict.nn import ProbabilisticTensorDictSequential
 from torchrl import timeit
 from torchrl.collectors import Collector
-from torchrl.envs import Compose
+from torchrl.envs import Compose, EnvBase
+from torchrl.modules import ValueOperator
 
 from torchrl_htrpo import (
     CumulativeGoalRatio,
+    EnvRandomness,
     GoalNormalizer,
     HindsightRelabel,
     RowSampler,
@@ -30,6 +33,8 @@ from torchrl_htrpo import (
     weight_share,
 )
 
+Networks = tuple[GoalNormalizer | None, ProbabilisticTensorDictSequential, ValueOperator]
+
 
 def train(cfg: DictConfig) -> str:
     """Train as configured; return the run in one line."""
@@ -38,13 +43,9 @@ def train(cfg: DictConfig) -> str:
     # 1. The task, once to learn in and once to be examined in.
     env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
-    sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
 
     # 2. Policy and critic share one normaliser.
-    normalizer = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else None
-    head = instantiate(cfg.head, action_features(env.action_spec))
-    actor = make_actor(head, sum(sizes), cfg.hidden_sizes, normalizer=normalizer).to(cfg.device)
-    critic = make_critic(sum(sizes), cfg.hidden_sizes, normalizer=normalizer).to(cfg.device)
+    normalizer, actor, critic = make_networks(cfg, env)
 
     # 3. The data flow: goals, relabelling, weights; values, advantages; rows.
     hindsight = Compose(
@@ -69,17 +70,7 @@ def train(cfg: DictConfig) -> str:
     optimizer = instantiate(cfg.trust_region, objective.trainable_params)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr)
 
-    # 5. The record, and the first statistics of the normaliser, from a few random steps.
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    components = {"actor": actor, "critic": critic, "critic_optimizer": critic_optimizer}
-    run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger)
-    steps = 0
-    if normalizer is not None:
-        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs).to(cfg.device)
-        normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
-        steps = warmup.numel()
-
-    # 6. Iterate: collect whole episodes, relabel, step, fit the critic, move the statistics, examine.
+    # 5. Whole episodes, from the policy as it is.
     collector = Collector(
         env,
         actor,
@@ -89,6 +80,23 @@ def train(cfg: DictConfig) -> str:
         storing_device=cfg.device,
         reset_at_each_iter=True,
     )
+
+    # 6. The record; go on from a checkpoint, or take the normaliser's first statistics from a few random steps.
+    directory = Path(cfg.resume or HydraConfig.get().runtime.output_dir)
+    components = {
+        "actor": actor,
+        "critic": critic,
+        "critic_optimizer": critic_optimizer,
+        "env": EnvRandomness(env),
+    }
+    run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger)
+    steps = run.restore() if cfg.resume else 0
+    if normalizer is not None and not cfg.resume:
+        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs).to(cfg.device)
+        normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
+        steps = warmup.numel()
+
+    # 7. Iterate: collect, relabel, step, fit the critic, move the statistics, examine.
     batches, last = iter(collector), False
     with run:
         while not last:
@@ -138,3 +146,13 @@ def train(cfg: DictConfig) -> str:
                 run.draw()
     collector.shutdown()
     return run.result(evaluation)
+
+
+def make_networks(cfg: DictConfig, env: EnvBase) -> Networks:
+    """The normaliser (if any), the policy and the critic of a configuration."""
+    sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
+    normalizer = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else None
+    head = instantiate(cfg.head, action_features(env.action_spec))
+    actor = make_actor(head, sum(sizes), cfg.hidden_sizes, normalizer=normalizer)
+    critic = make_critic(sum(sizes), cfg.hidden_sizes, normalizer=normalizer)
+    return normalizer, actor.to(cfg.device), critic.to(cfg.device)

@@ -58,6 +58,7 @@ from torchrl_htrpo.optim import (
     curvature,
 )
 from torchrl_htrpo.evaluation import (
+    EnvRandomness,
     Evaluation,
     Run,
     collect_episodes,
@@ -136,6 +137,7 @@ __all__ = [
     "summarize",
     "success_interval",
     "Run",
+    "EnvRandomness",
     "read_scalars",
     "read_table",
     "write_table",

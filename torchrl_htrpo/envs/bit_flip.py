@@ -79,6 +79,14 @@ class BitFlipEnv(EnvBase):
     def _set_seed(self, seed: int | None) -> None:
         self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
 
+    def rng_state(self) -> dict[str, Tensor]:
+        """What the coming goals depend on."""
+        return {"generator": self.generator.get_state()}
+
+    def set_rng_state(self, state: dict[str, Tensor]) -> None:
+        """Make the coming resets draw what they would have drawn when the state was taken."""
+        self.generator.set_state(state["generator"])
+
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         shape = (*self.batch_size, self.num_bits)
         goal = torch.randint(2, shape, generator=self.generator, device=self.device).float()

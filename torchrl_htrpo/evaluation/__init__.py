@@ -3,11 +3,12 @@
 from torchrl_htrpo.evaluation.metrics import read_scalars, read_table, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.rollout import Evaluation, collect_episodes, evaluate, summarize
-from torchrl_htrpo.evaluation.run import Run
+from torchrl_htrpo.evaluation.run import EnvRandomness, Run
 from torchrl_htrpo.evaluation.statistics import success_interval
 from torchrl_htrpo.evaluation.video import record_gif
 
 __all__ = [
+    "EnvRandomness",
     "Evaluation",
     "Run",
     "collect_episodes",

@@ -26,6 +26,19 @@ def read_scalars(directory: Path) -> Table:
     return table
 
 
+def forget_after(directory: Path, step: int) -> None:
+    """Drop what TorchRL's CSV logger wrote after a step, so that a resumed run has every row once.
+
+    Args:
+        directory: the logger's ``scalars`` folder.
+        step: the last step to keep.
+    """
+    for path in directory.rglob("*.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= step]
+        path.write_text("".join(kept))
+
+
 def write_table(table: Table, path: Path) -> Path:
     """Write metrics as one wide CSV: a row per step, a column per metric, empty where there is none.
 

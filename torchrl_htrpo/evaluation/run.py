@@ -7,13 +7,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from torch import Tensor
 from torchrl.checkpoint import Checkpoint, GlobalRNGState
+from torchrl.envs import EnvBase
 from torchrl.record.loggers import get_logger
 from tqdm import tqdm
 
-from torchrl_htrpo.evaluation.metrics import read_scalars, write_table
+from torchrl_htrpo.evaluation.metrics import forget_after, read_scalars, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.rollout import Evaluation
+
+
+class EnvRandomness:
+    """The random state of an environment, for a checkpoint: the goals and starts still to come.
+
+    Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
+
+    Args:
+        env: the environment.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> list(EnvRandomness(BitFlipEnv(4)).state_dict())
+        ['generator']
+    """
+
+    def __init__(self, env: EnvBase) -> None:
+        self.env = env
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state."""
+        return self.env.rng_state() if hasattr(self.env, "rng_state") else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back."""
+        if hasattr(self.env, "set_rng_state"):
+            self.env.set_rng_state(state)
 
 
 class Run:
@@ -53,6 +82,19 @@ class Run:
         self.logger = None if backend in ("csv", "") else get_logger(backend, str(directory), name)
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
         self._since = time.monotonic()
+
+    def restore(self) -> int:
+        """Go on from the checkpoint: load every component, and forget metrics logged after it was written.
+
+        Returns:
+            The environment steps done.
+        """
+        self.checkpoint.load(self.directory / "checkpoint")
+        steps = int(self.progress["steps"])
+        forget_after(self.directory / "logs" / "scalars", steps)
+        self.bar.update(steps)
+        self._since = time.monotonic()
+        return steps
 
     @property
     def iterations(self) -> int:

@@ -17,21 +17,29 @@ from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 class Renders(Protocol):
     """An environment that can draw itself."""
 
-    def render(self) -> NDArray[np.uint8]:
+    def render(self, *, width: int, height: int) -> NDArray[np.uint8]:
         """The present picture ``[H, W, 3]``."""
 
 
 def record_gif(
-    env: EnvBase, actor: TensorDictModuleBase, path: Path, *, episodes: int, horizon: int, fps: float = 25.0
+    env: EnvBase,
+    actor: TensorDictModuleBase,
+    path: Path,
+    *,
+    episodes: int,
+    horizon: int,
+    size: int = 240,
+    fps: float = 25.0,
 ) -> Path:
     """Write a GIF of greedy episodes.
 
     Args:
-        env: an environment with ``render() -> [H, W, 3]`` (of its first world).
+        env: an environment with ``render(width=, height=) -> [H, W, 3]`` (of its first world).
         actor: the policy.
         path: the picture.
         episodes: how many, one after another.
         horizon: steps of an episode.
+        size: of the picture [pixels].
         fps: frames per second.
 
     Returns:
@@ -45,7 +53,7 @@ def record_gif(
     frames: list[NDArray[np.uint8]] = []
 
     def draw(env: Renders, tensordict: TensorDictBase) -> None:
-        frames.append(env.render())
+        frames.append(env.render(width=size, height=size))
 
     with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
         for _ in range(episodes):

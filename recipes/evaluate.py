@@ -1,0 +1,42 @@
+"""Examine a trained policy: its success rate over many episodes, and a GIF of it.
+
+    python recipes/evaluate.py run=outputs/htrpo_fetch_reach/2026-11-22_12-00-00 episodes=200 gif=reach.gif
+
+Without a display, set ``MUJOCO_GL=egl`` (or ``osmesa``) before drawing a Fetch task.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+import torch
+from htrpo import make_networks
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torchrl.checkpoint import Checkpoint
+
+from torchrl_htrpo import evaluate, record_gif
+
+
+@hydra.main(version_base="1.3", config_path="config", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Load the run's policy, count, draw."""
+    trained = OmegaConf.load(Path(cfg.run) / ".hydra" / "config.yaml")
+    trained = OmegaConf.merge(trained, {"device": cfg.device})
+    torch.manual_seed(cfg.seed)
+
+    env, task = instantiate(trained.env, seed=cfg.seed), instantiate(trained.goal_task)
+    _, actor, _ = make_networks(trained, env)
+    Checkpoint(actor=actor).load(Path(cfg.run) / "checkpoint", components=["actor"])
+
+    evaluation = evaluate(env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed)
+    if cfg.gif:
+        record_gif(env, actor, Path(cfg.gif), episodes=cfg.gif_episodes, horizon=trained.horizon)
+        print(f"wrote {cfg.gif}")
+    figures = " ".join(f"{name}={figure:.4g}" for name, figure in evaluation.metrics().items())
+    print(f"RESULT {figures}")
+
+
+if __name__ == "__main__":
+    main()
