@@ -26,18 +26,20 @@ class Recorded:
 
     def __call__(self) -> None:
         """Runs the sequence."""
-        if self._device.type != "cuda":
-            with wp.ScopedDevice("cpu"):
+        with wp.ScopedDevice(wp.device_from_torch(self._device)):  # where the kernels' temporary arrays are made
+            if self._device.type == "cuda":
+                self._on_cuda(wp.stream_from_torch(torch.cuda.current_stream(self._device)))
+            else:
                 self._launch()
+
+    def _on_cuda(self, stream: wp.Stream) -> None:
+        if self._graph is not None:
+            wp.capture_launch(self._graph, stream=stream)
             return
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self._device))
-        if self._graph is None:
-            with wp.ScopedStream(stream):
-                self._launch()
-            wp.synchronize_device(stream.device)
-            # On warp's own stream: torch's default one, CUDA's null stream, cannot be recorded.
-            with wp.ScopedCapture(stream.device) as capture:
-                self._launch()
-            self._graph = capture.graph
-            return
-        wp.capture_launch(self._graph, stream=stream)
+        with wp.ScopedStream(stream):
+            self._launch()
+        wp.synchronize_device(stream.device)
+        # On warp's own stream: torch's default one, CUDA's null stream, cannot be recorded.
+        with wp.ScopedCapture(stream.device) as capture:
+            self._launch()
+        self._graph = capture.graph
