@@ -109,9 +109,7 @@ def _with_slopes(value: Tensor, calls: Sequence[LinearCall], tangent: Tensor) ->
     if not calls:
         return []
     outputs = [call.y for call in calls]
-    slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        value, outputs, tangent, retain_graph=True, allow_unused=True
-    )
+    slopes: Sequence[Tensor | None] = torch.autograd.grad(value, outputs, tangent, retain_graph=True, allow_unused=True)
     pairs = zip(calls, slopes, strict=True)
     return [LinearRows(c.weight, c.bias, _flat(c.x), _flat(slope)) for c, slope in pairs if slope is not None]
 
