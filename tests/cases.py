@@ -111,7 +111,7 @@ def ravel(vector: TensorDictBase) -> Tensor:
 
 
 def unravel(flat: Tensor, like: TensorDictBase) -> TensorDict:
-    """A flat vector as a tensordict like another."""
+    """A flat vector as a tensordict like another, its keys in the same order."""
     keys = sorted(like.keys())
-    parts = flat.split([like[key].numel() for key in keys])
-    return TensorDict({key: part.reshape(like[key].shape) for key, part in zip(keys, parts, strict=True)})
+    parts = dict(zip(keys, flat.split([like[key].numel() for key in keys]), strict=True))
+    return TensorDict({key: parts[key].reshape(leaf.shape) for key, leaf in like.items()})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tensordict import NestedKey, TensorDictBase
+from torch import Tensor
+
 
 def refusal(owner: object, argument: str, expected: str, got: object, choices: Iterable[object] = ()) -> str:
     """Compose the message of an exception.
@@ -26,3 +29,34 @@ def refusal(owner: object, argument: str, expected: str, got: object, choices: I
     message = f"{name}: {argument} must be {expected}, got {got!r}"
     listed = ", ".join(repr(choice) for choice in choices)
     return f"{message} (choices: {listed})" if listed else message
+
+
+def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
+    """Fetch entries, or say which one is missing and which are there.
+
+    Args:
+        owner: who asks.
+        tensordict: where.
+        *keys: what.
+
+    Returns:
+        The entries.
+
+    Raises:
+        KeyError: if one is missing.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> require("StateValue", TensorDict(), "state")
+        Traceback (most recent call last):
+        KeyError: "StateValue: input must be a tensordict with the key 'state', got none"
+    """
+    found = [tensordict.get(key, default=None) for key in keys]
+    for key, value in zip(keys, found, strict=True):
+        if value is None:
+            expected = f"a tensordict with the key {key!r}"
+            present = list(tensordict.keys(True, True))
+            name = owner if isinstance(owner, str) else type(owner).__name__
+            listed = f" (there: {', '.join(map(repr, present))})" if present else ""
+            raise KeyError(f"{name}: input must be {expected}, got none{listed}")
+    return found

@@ -209,3 +209,10 @@ def test_compiled_and_eager_agree():
     rows = batch.select(*loss.in_keys)
     compiled = torch.compile(lambda p: loss.rows(rows, p)[1], backend="eager")
     assert torch.allclose(compiled(params), loss.rows(rows, params)[1], atol=1e-14)
+
+
+@pytest.mark.parametrize("loss_class", LOSSES)
+def test_a_missing_entry_is_named(loss_class):
+    actor = actor_with("categorical")
+    with pytest.raises(KeyError, match=f"{loss_class.__name__}: input must be a tensordict with the key 'action'"):
+        loss_class(actor)(trajectories(actor=actor).exclude("action"))

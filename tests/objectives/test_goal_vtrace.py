@@ -95,3 +95,13 @@ def test_log_prob_keys_may_be_nested():
 def test_bad_arguments_are_refused(argument):
     with pytest.raises(ValueError, match=rf"GoalVTrace: {argument} must be in \[0, 1\], got 1.5"):
         GoalVTrace(**{argument: 1.5})
+
+
+@pytest.mark.parametrize("missing", ["state_value", "original_log_prob", ("next", "reward")])
+def test_a_missing_entry_is_named(missing):
+    with pytest.raises(KeyError) as error:
+        GoalVTrace()(with_log_probs(relabelled([5, 2, 1, 4])).exclude(missing))
+    assert (
+        "GoalVTrace: input must be a tensordict with the key" in str(error.value)
+        and repr(missing) in error.value.args[0]
+    )

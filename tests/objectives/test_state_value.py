@@ -122,3 +122,13 @@ def test_every_device_agrees(device):
     expected = StateValue(network)(batch)["next", "state_value"]
     out = StateValue(network.to(device))(batch.to(device))["next", "state_value"]
     assert out.device.type == device.type and torch.allclose(out.cpu(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("missing", ["observation", ("next", "desired_goal"), ("next", "done")])
+def test_a_missing_entry_is_named(missing):
+    with pytest.raises(KeyError) as error:
+        StateValue(critic())(relabelled().exclude(missing))
+    assert (
+        "StateValue: input must be a tensordict with the key" in str(error.value)
+        and repr(missing) in error.value.args[0]
+    )

@@ -35,6 +35,9 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
     if mask.device.type != "cpu":
         return torch.where(mask, _map_all(fn, tensordict, chunk_size), 0)
     index = mask.nonzero(as_tuple=True)
+    if not len(index[0]):
+        floating = (leaf.dtype for leaf in tensordict.values(True, True) if leaf.is_floating_point())
+        return torch.zeros(mask.shape, dtype=next(floating, None))
     parts = zip(*(axis.split(chunk_size) for axis in index), strict=True)
     values = torch.cat([fn(tensordict[part]) for part in parts])
     return values.new_zeros(mask.shape).index_put_(index, values)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
+from torchrl_htrpo._errors import require
 from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_actor, log_prob_key
 from torchrl_htrpo.objectives.functional import qkl, sampled_kl
 from torchrl_htrpo.objectives.weights import row_weights
@@ -92,6 +93,7 @@ class DivergenceLoss(LossModule):
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The weighted divergence of a batch, as a loss."""
+        require(self, tensordict, *self.in_keys)
         _, apart = self.rows(tensordict)
         weight = row_weights(tensordict, self.tensor_keys.weight, like=apart)
         return TensorDict({self.loss_name: torch.where(weight != 0, weight * apart, 0).sum()})

@@ -7,7 +7,7 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import refusal, require
 from torchrl_htrpo.objectives.functional import td_from_targets
 from torchrl_htrpo.objectives.weights import MASK_KEY
 
@@ -53,18 +53,18 @@ class GoalVTrace(TensorDictModuleBase):
         super().__init__()
         self.gamma, self.lmbda = gamma, lmbda
         self.log_prob, self.original_log_prob = log_prob, original_log_prob
-        self.in_keys = ["state_value", ("next", "state_value"), ("next", "reward"), log_prob, original_log_prob]
+        values = ["state_value", ("next", "state_value"), ("next", "reward")]
+        self.in_keys = [*values, log_prob, original_log_prob, ("next", "terminated"), ("next", "done")]
         self.out_keys = ["advantage", "value_target"]
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the advantage and the value target of a relabelled batch."""
-        value, after = tensordict.get("state_value"), tensordict.get(("next", "state_value"))
-        reward, terminated = tensordict.get(("next", "reward")), tensordict.get(("next", "terminated"))
+        value, after, reward, *log_probs, terminated, done = require(self, tensordict, *self.in_keys)
         mask = tensordict.get(MASK_KEY, default=None)
         live = torch.ones_like(terminated) if mask is None else mask.reshape(terminated.shape)
-        ends = tensordict.get(("next", "done")) | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)
-        new, old = (tensordict.get(key).unsqueeze(-1) for key in (self.log_prob, self.original_log_prob))
+        ends = done | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)
+        new, old = (log_prob.unsqueeze(-1) for log_prob in log_probs)
         log_ratio = torch.where(live, new - old, 0)
         _, target = vtrace_advantage_estimate(
             self.gamma,

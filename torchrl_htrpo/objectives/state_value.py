@@ -7,6 +7,7 @@ from tensordict import TensorDictBase, unravel_key
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import require
 from torchrl_htrpo.modules.rows import map_rows
 from torchrl_htrpo.objectives.weights import MASK_KEY
 
@@ -42,7 +43,8 @@ class StateValue(TensorDictModuleBase):
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write ``state_value`` and ``("next", "state_value")`` ``[*B, T, 1]``."""
-        done, terminated = (tensordict.get(("next", key)).squeeze(-1) for key in ("done", "terminated"))
+        flags = require(self, tensordict, ("next", "done"), ("next", "terminated"), *self.in_keys)[:2]
+        done, terminated = (flag.squeeze(-1) for flag in flags)
         mask = tensordict.get(MASK_KEY, default=None)
         live = torch.ones_like(done) if mask is None else mask.reshape(done.shape)
         value = self._evaluate(tensordict, live)

@@ -12,7 +12,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from torch import Tensor
 from torchrl.objectives import LossModule, distance_loss
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import refusal, require
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
 from torchrl_htrpo.objectives.weights import row_weights
 from torchrl_htrpo.problem import TrustRegionProblem
@@ -93,6 +93,7 @@ class TrustRegionObjective(LossModule):
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The losses of a batch, for a first-order optimizer or a logger."""
+        require(self, tensordict, *self.in_keys)
         surrogate, divergence = self._terms(tensordict, self._weights(tensordict))
         out = TensorDict({"loss_objective": -surrogate, "divergence": divergence.detach()})
         return out if self.critic_network is None else out.set("loss_critic", self.loss_critic(tensordict))
@@ -118,6 +119,7 @@ class TrustRegionObjective(LossModule):
         Returns:
             What a :class:`~torchrl_htrpo.optim.TrustRegionOptimizer` steps on.
         """
+        require(self, tensordict, *self.divergence.in_keys, self.tensor_keys.advantage)
         terms = [partial(self._terms, rows, weight) for rows, weight in self._chunks(tensordict)]
         if not self.divergence.least_squares:
             return TrustRegionProblem(terms)
@@ -131,12 +133,12 @@ class TrustRegionObjective(LossModule):
         weight = self._weights(tensordict).reshape(-1)
         divergence = self.divergence
         keys = [*divergence.in_keys, *divergence.actor_network.dist_sample_keys, self.tensor_keys.advantage]
-        rows = tensordict.select(*keys, strict=False).reshape(-1)
-        if weight.device.type == "cpu":
-            live = weight.nonzero().squeeze(-1)
-            rows, weight = (rows, weight) if len(live) == len(weight) else (rows[live], weight[live])
-        if not len(weight):
+        live = weight.nonzero().squeeze(-1) if weight.device.type == "cpu" else weight
+        if not len(live):
             return []
+        rows = tensordict.select(*keys, strict=False).reshape(-1)
+        if len(live) < len(weight):
+            rows, weight = rows[live], weight[live]
         parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)
         return [(divergence.prepare(part), share) for part, share in parts]
 

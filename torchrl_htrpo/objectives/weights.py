@@ -28,5 +28,5 @@ def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Ten
     shape = tensordict.batch_size
     mask, weight = tensordict.get(MASK_KEY, default=None), tensordict.get(key, default=None)
     live = like.new_ones(shape, dtype=torch.bool) if mask is None else mask.reshape(shape)
-    weight = (1 / live.sum().clamp_min(1)).to(like).expand(shape) if weight is None else weight
+    weight = live.sum().clamp_min(1).to(like).reciprocal().expand(shape) if weight is None else weight
     return torch.where(live, weight, 0)

@@ -82,7 +82,7 @@ class TrustRegionOptimizer:
         self.params, self.max_divergence = params, max_divergence
         self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
         self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()
-        self._store = RowStore(cache_bytes)
+        self.store = RowStore(cache_bytes)
 
     @classmethod
     def paper(cls, params: TensorDictBase, max_divergence: float = 2e-5, damping: float = 1e-3) -> TrustRegionOptimizer:
@@ -115,11 +115,16 @@ class TrustRegionOptimizer:
             return StepResult(StepStatus.NON_FINITE)
         if squared == 0.0:
             return StepResult(StepStatus.NO_ROWS if _weightless(problem) else StepStatus.ZERO_GRADIENT)
-        damping, solution = self._solve(problem, before, gradient, squared)
+        operator = curvature(problem, before, self.store)
+        product = operator @ gradient
+        own = dot(gradient, product).item()
+        if not math.isfinite(own):
+            return StepResult(StepStatus.NON_FINITE)
+        damping = self.damping * (abs(own) / squared if self.damping_mode == "relative" else 1.0)
+        solution = self.direction(operator, gradient, damping=damping, first_product=product)
         bend = self._bend(gradient, solution, damping)
-        if not (math.isfinite(damping) and math.isfinite(bend) and bend > 0):
-            finite = math.isfinite(damping) and math.isfinite(bend)
-            status = StepStatus.INDEFINITE if finite else StepStatus.NON_FINITE
+        if not (math.isfinite(bend) and bend > 0):
+            status = StepStatus.INDEFINITE if math.isfinite(bend) else StepStatus.NON_FINITE
             return StepResult(status, damping=damping, cg_iterations=solution.iterations)
         full = axpy(math.sqrt(2 * self.max_divergence / bend), solution.x, before.apply(torch.zeros_like))
         expected = dot(gradient, full).item()
@@ -147,15 +152,6 @@ class TrustRegionOptimizer:
             if not accepted:
                 self.params.data.update_(before)
         return found
-
-    def _solve(
-        self, problem: TrustRegionProblem, params: TensorDictBase, gradient: TensorDictBase, squared: float
-    ) -> tuple[float, CGSolution]:
-        operator = curvature(problem, params, self._store)
-        product = operator @ gradient
-        relative = self.damping_mode == "relative"
-        damping = self.damping * (abs(dot(gradient, product).item()) / squared if relative else 1.0)
-        return damping, self.direction(operator, gradient, damping=damping, first_product=product)
 
     def _bend(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float:
         # x^T (H + dI) x = x^T (b - r) needs no further product with the curvature.

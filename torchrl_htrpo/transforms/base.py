@@ -9,7 +9,7 @@ from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 from torchrl.envs import Transform
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import refusal, require
 
 MASK_KEY: NestedKey = ("collector", "mask")
 HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
@@ -33,13 +33,7 @@ class BatchTransform(Transform):
         self._reset(next_tensordict, next_tensordict)
 
     def _require(self, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
-        """Fetch entries, or say which one is missing."""
-        found = [tensordict.get(key, default=None) for key in keys]
-        for key, value in zip(keys, found, strict=True):
-            if value is None:
-                present = list(tensordict.keys(True, True))
-                raise KeyError(refusal(self, "input", f"a tensordict with the key {key!r}", "none there", present))
-        return found
+        return require(self, tensordict, *keys)
 
     def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
         """Say which entry is not finite; silent on an accelerator, where asking would make the host wait."""
