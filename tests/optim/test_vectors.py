@@ -24,6 +24,11 @@ def test_dot_accumulates_in_float64():
     assert dot(ones, ones).dtype == torch.float64 and dot(ones, ones) == 20_000_001  # beyond float32's integers
 
 
+def test_axpy_does_not_round_a_number_to_float32():
+    one = TensorDict(x=torch.ones(1, dtype=torch.float64))
+    assert axpy(0.1, one, one)["x"].item() == 1.1
+
+
 @pytest.mark.parametrize("scale", [2.5, torch.tensor(2.5, dtype=torch.float64)])
 def test_axpy_adds_a_multiple_and_keeps_the_dtype_and_its_inputs(scale):
     x, y = vector(torch.float32), vector(torch.float32)

@@ -37,4 +37,5 @@ def axpy(scale: Tensor | float, x: TensorDictBase, y: TensorDictBase) -> TensorD
         >>> axpy(2.0, TensorDict(x=torch.ones(2)), TensorDict(x=torch.ones(2)))["x"]
         tensor([3., 3.])
     """
-    return y.apply(lambda b, a: torch.add(b, a * torch.as_tensor(scale).to(b)), x)
+    # A number stays a number: as a tensor it would be rounded to float32.
+    return y.apply(lambda b, a: b + a * (scale.to(b) if isinstance(scale, Tensor) else scale), x)
