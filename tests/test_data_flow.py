@@ -1,0 +1,177 @@
+"""The whole way from trajectories to a step: every policy, odd batches, precision and devices."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tensordict import TensorDictBase
+from torchrl.envs import Compose
+
+from tests.cases import HEADS, actor_with, trajectories
+from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
+from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer, make_actor, make_critic
+from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
+from torchrl_htrpo.optim import StepResult, StepStatus, TrustRegionOptimizer
+from torchrl_htrpo.transforms import (
+    AllGoalSampler,
+    CumulativeGoalRatio,
+    HGFGoalSampler,
+    HindsightRelabel,
+    RowSampler,
+    UniformGoalSampler,
+)
+
+TASK = GoalTask(same, "paper_code")
+
+
+def flow(actor, critic, sampler=None, **ratio):
+    return Compose(sampler or AllGoalSampler(), HindsightRelabel(TASK), CumulativeGoalRatio(actor, **ratio))
+
+
+def prepared(batch: TensorDictBase, actor, critic, sampler=None, **ratio) -> TensorDictBase:
+    return GoalVTrace()(StateValue(critic)(flow(actor, critic, sampler, **ratio)(batch)))
+
+
+def step(batch, actor, rows=None, radius=1e-2, **kwargs) -> StepResult:
+    objective = TrustRegionObjective(actor, **kwargs)
+    return TrustRegionOptimizer(objective.trainable_params, radius).step(
+        objective.problem((rows or RowSampler())(batch))
+    )
+
+
+def outcome(batch, actor) -> StepStatus | str:
+    try:
+        return step(batch, actor).status
+    except ValueError as error:
+        return "refused by the distribution" if "Expected parameter" in str(error) else str(error)
+
+
+def flat(actor):
+    return torch.cat([parameter.detach().cpu().reshape(-1) for parameter in actor.parameters()])
+
+
+def critic_of(dtype=torch.float64):
+    return make_critic(5, (6,)).to(dtype)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("divergence", [QKLLoss, KLLoss, SampledKLLoss])
+def test_every_policy_and_divergence_takes_or_refuses_a_step_cleanly(head, divergence):
+    actor = actor_with(head)
+    before = flat(actor)
+    batch = prepared(trajectories(6, 5, actor=actor), actor, critic_of())
+    result = step(batch, actor, divergence=divergence)
+    assert flat(actor).isfinite().all() and result.accepted != torch.equal(flat(actor), before)
+    assert result.accepted or divergence is SampledKLLoss  # its curvature need not be positive
+    assert not result.accepted or (result.gain > 0 and result.divergence <= 0.015)
+
+
+@pytest.mark.parametrize("sampler", [AllGoalSampler(), UniformGoalSampler(4), HGFGoalSampler(4)])
+def test_batches_without_any_valid_trajectory_do_nothing(sampler):
+    actor = actor_with("gaussian")
+    before = flat(actor)
+    batch = prepared(trajectories(3, 4, actor=actor, lengths=[0, 0, 0]), actor, critic_of(), sampler)
+    for rows in (RowSampler(), RowSampler(8)):
+        assert step(batch, actor, rows).status is StepStatus.NO_ROWS
+    assert torch.equal(flat(actor), before)
+
+
+def test_goals_that_all_held_at_the_start_do_nothing():
+    actor = actor_with("gaussian")
+    batch = prepared(trajectories(3, 4, actor=actor, values=1), actor, critic_of())
+    assert not batch["collector", "mask"].any() and step(batch, actor).status is StepStatus.NO_ROWS
+
+
+def test_unweighted_ratios_too_large_for_a_float_never_spoil_the_parameters():
+    actor = actor_with("gaussian", torch.float32)
+    collected = trajectories(8, 20, actor=actor, dtype=torch.float32)
+    collected["action_log_prob"] -= 30.0  # as if all actions had been next to impossible when they were taken
+    batch = prepared(collected, actor, critic_of(torch.float32), weighted=False)
+    log_ratio = (batch["action_log_prob"] - batch["original_log_prob"]).cumsum(-1)
+    assert log_ratio[batch["collector", "mask"]].max() > 100  # more than a float32 holds
+    assert batch["importance_weight"].isfinite().all()
+    result = step(batch, actor)
+    assert flat(actor).isfinite().all() and isinstance(result.status, StepStatus)
+
+
+@pytest.mark.parametrize("key", ["observation", "action_log_prob", ("next", "achieved_goal")])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_number_that_is_none_is_refused_by_name_on_the_way(key, bad):
+    actor = actor_with("gaussian")
+    before = flat(actor)
+    batch = trajectories(4, 5, actor=actor).clone()
+    batch[key][:, 1] = bad
+    with pytest.raises(ValueError, match=r"must be finite on every live step|Expected parameter"):
+        prepared(batch, actor, critic_of())
+    assert torch.equal(flat(actor), before)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_spoilt_policy_is_a_status_or_an_error_and_stays_as_it_is(bad):
+    actor = actor_with("gaussian")
+    batch = prepared(trajectories(4, 5, actor=actor), actor, critic_of())
+    with torch.no_grad():
+        next(actor.parameters()).fill_(bad)
+    before = flat(actor)
+    assert outcome(batch, actor) in {StepStatus.NON_FINITE, "refused by the distribution"}
+    assert torch.equal(flat(actor).nan_to_num(7.0), before.nan_to_num(7.0))
+
+
+def test_one_set_of_statistics_serves_collection_both_goals_and_the_update():
+    normalizer = GoalNormalizer(4, 4)
+    env = BitFlipEnv(4, num_envs=8, seed=0)
+    warm = env.rollout(4)
+    normalizer.update(warm["observation"], warm["achieved_goal"], warm["desired_goal"])
+    actor = make_actor(CategoricalHead(4), 8, (8,), normalizer=normalizer)
+    critic = make_critic(8, (8,), normalizer=normalizer)
+    batch = env.rollout(4, actor)
+    same_goal = batch.copy().set(("hindsight", "goal"), batch["desired_goal"].unsqueeze(-2))
+    out = CumulativeGoalRatio(actor)(HindsightRelabel(TASK)(same_goal))
+    live = out["collector", "mask"]
+    assert torch.equal(out["action_log_prob"][live], out["original_log_prob"][live])
+    objective = TrustRegionObjective(actor, critic)
+    assert objective.divergence.log_ratio(out)[live].abs().max() < 1e-6
+    mean = normalizer.goal.mean.clone()
+    assert step(prepared(batch, actor, critic), actor).accepted
+    assert torch.equal(normalizer.goal.mean, mean)
+
+
+def test_float32_and_float64_agree():
+    actor, critic = actor_with("gaussian"), critic_of()
+    batch = trajectories(6, 5, actor=actor)
+    exact = prepared(batch, actor, critic)
+    half = batch.apply(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf)
+    rough = prepared(half, copy.deepcopy(actor).float(), critic.float())
+    assert torch.equal(exact["collector", "mask"], rough["collector", "mask"])
+    for key in ("importance_weight", "advantage", "action_log_prob"):
+        assert rough[key].dtype == torch.float32
+        assert torch.allclose(rough[key].double(), exact[key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["all", "uniform", "hgf"])
+def test_every_device_goes_the_same_way(device, sampler):
+    actor, critic = actor_with("gaussian"), critic_of()
+    batch = trajectories(6, 5, actor=actor, lengths=[5, 2, 4, 1, 5, 3])
+    samplers = {"all": AllGoalSampler(), "uniform": UniformGoalSampler(50), "hgf": HGFGoalSampler(4)}
+    chosen = samplers[sampler](batch) if sampler == "hgf" else None  # a random start: take the same goals
+    ends = []
+    for place in ("cpu", device):
+        there, judge = copy.deepcopy(actor).to(place), copy.deepcopy(critic).to(place)
+        goals = samplers[sampler](batch.to(place)) if chosen is None else chosen.to(place)
+        relabelled = CumulativeGoalRatio(there)(HindsightRelabel(TASK)(goals))
+        full = GoalVTrace()(StateValue(judge)(relabelled))
+        assert step(full, there, rows=lambda rows: rows).accepted
+        ends.append((full["hindsight", "ess"].flatten()[0].cpu(), flat(there)))
+    assert torch.allclose(ends[0][0], ends[1][0], atol=1e-9) and torch.allclose(ends[0][1], ends[1][1], atol=1e-8)
+
+
+def test_an_update_on_any_device_draws_and_steps(device):
+    actor, critic = actor_with("categorical").to(device), critic_of().to(device)
+    batch = trajectories(6, 5).to(device)
+    with torch.no_grad():
+        actor(batch)
+    full = prepared(batch, actor, critic, HGFGoalSampler(5))
+    result = step(full, actor, RowSampler(64))
+    assert result.accepted and next(actor.parameters()).device.type == device.type
