@@ -79,6 +79,7 @@ def train(cfg: DictConfig) -> str:
         policy_device=cfg.device,
         storing_device=cfg.device,
         reset_at_each_iter=True,
+        auto_register_policy_transforms=False,
     )
 
     # 6. The record; go on from a checkpoint, or take the normaliser's first statistics from a few random steps.
@@ -121,6 +122,7 @@ def train(cfg: DictConfig) -> str:
             steps += batch.numel()
             last = steps + batch.numel() > cfg.total_steps
             metrics = {
+                "train/entropy": -batch[actor.log_prob_keys[0]].mean().item(),
                 "train/success": task.success(batch).any(-1).float().mean().item(),
                 "hindsight/ess": relabelled["hindsight", "ess"].flatten()[0].item(),
                 "hindsight/live_share": relabelled["hindsight", "live_share"].flatten()[0].item(),
@@ -145,6 +147,7 @@ def train(cfg: DictConfig) -> str:
             if examined:
                 run.draw()
     collector.shutdown()
+    print(f"checkpoint, metrics.csv and learning_curve.png are in {directory}")
     return run.result(evaluation)
 
 

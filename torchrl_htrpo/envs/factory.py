@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import torch
 from torchrl.envs import DoubleToFloat, EnvBase, GymEnv, GymWrapper, SerialEnv, TransformedEnv
 
 from torchrl_htrpo._errors import refusal
@@ -25,6 +26,8 @@ def make_goal_env(
     *,
     backend: Backend = "batched",
     seed: int | None = None,
+    num_threads: int | None = None,
+    device: torch.device | str | None = None,
     **kwargs: Any,
 ) -> EnvBase:
     """A batch of goal-conditioned environments, whole episodes, with right terminal observations.
@@ -37,6 +40,8 @@ def make_goal_env(
         backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.envs.FetchEnv`), or ``"gymnasium"``
             (gymnasium-robotics, one environment after another). Anything else runs on gymnasium.
         seed: of goals and starts.
+        num_threads: of the batched physics; gymnasium's environments run one after another.
+        device: where the tensors live.
         **kwargs: for :class:`~torchrl_htrpo.envs.FetchEnv`, or for ``gymnasium.make``.
 
     Returns:
@@ -55,9 +60,9 @@ def make_goal_env(
         # Needs mujoco (the extra `robotics`); the rest of the library must not.
         from torchrl_htrpo.envs.fetch import FetchEnv  # noqa: PLC0415
 
-        return FetchEnv(name, num_envs, seed=seed, **kwargs)  # type: ignore[arg-type]
+        return FetchEnv(name, num_envs, seed=seed, num_threads=num_threads, device=device, **kwargs)  # type: ignore[arg-type]
     make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
-    env = TransformedEnv(SerialEnv(num_envs, make), DoubleToFloat())
+    env = TransformedEnv(SerialEnv(num_envs, make, device=device), DoubleToFloat())
     present = list(env.observation_spec.keys())
     missing = [key for key in GOAL_KEYS if key not in present]
     if missing:
