@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -11,7 +13,7 @@ from tests import oracles
 from tests.cases import HEADS, actor_with, ravel, trajectories, unravel, weighted
 from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
-from torchrl_htrpo.optim import StepStatus, TrustRegionOptimizer, curvature
+from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer, curvature
 from torchrl_htrpo.transforms import RowSampler
 
 
@@ -301,18 +303,15 @@ def test_buffers_stay_out_of_the_step():
 def test_every_device_takes_the_same_step(device):
     actor = actor_with("gaussian")
     batch = batch_for(actor)
-    start = [parameter.detach().clone() for parameter in actor.parameters()]
     ends = []
     for place in (torch.device("cpu"), device):
-        with torch.no_grad():
-            for parameter, value in zip(actor.parameters(), start, strict=True):
-                parameter.copy_(value)
-        actor.to(place)
-        objective = TrustRegionObjective(actor)
-        result = TrustRegionOptimizer(objective.trainable_params, 0.01).step(objective.problem(batch.to(place)))
-        assert result.accepted
-        ends.append(torch.cat([p.detach().cpu().reshape(-1) for p in actor.parameters()]))
-    assert torch.allclose(*ends, atol=1e-9)
+        there = copy.deepcopy(actor).to(place)
+        objective = TrustRegionObjective(there)
+        # Rounding errors grow with the iterations of conjugate gradients, a thousandfold with each of the last ones.
+        optimizer = TrustRegionOptimizer(objective.trainable_params, 0.01, direction=ConjugateGradient(5))
+        assert optimizer.step(objective.problem(batch.to(place))).accepted
+        ends.append(torch.cat([p.detach().cpu().reshape(-1) for p in there.parameters()]))
+    assert torch.allclose(*ends, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("missing", ["action_log_prob", "action", "observation", "advantage"])
