@@ -12,11 +12,16 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
 
 
+# Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
+_MAX_INDEXED_BITS = 62
+
+
 class BitFlipEnv(EnvBase):
     """Flip one of ``num_bits`` bits per step until they equal the goal; ``num_bits`` steps, start from zeros.
 
     Batched, torch-native, on any device. Every episode has exactly ``num_bits`` steps: a success does not end it
-    (what follows is still worth relabelling), so batches are whole episodes without padding.
+    (what follows is still worth relabelling), so batches are whole episodes without padding. Goals are uniform over
+    all strings but the zeros an episode starts from.
 
     Keys: ``observation``, ``achieved_goal`` and ``desired_goal`` ``[N, num_bits]`` (0. or 1.), ``action`` ``[N]``
     (the index of the bit), ``reward`` ``[N, 1]`` (-1, and 0 where the goal holds), ``is_success`` ``[N, 1]``.
@@ -88,10 +93,17 @@ class BitFlipEnv(EnvBase):
         self.generator.set_state(state["generator"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
-        shape = (*self.batch_size, self.num_bits)
-        goal = torch.randint(2, shape, generator=self.generator, device=self.device).float()
+        goal = self._draw_goals()
         # A partial reset needs no merging here: TorchRL keeps the entries of the strings that go on.
-        return self._state(torch.zeros(shape, device=self.device), goal, self._zeros(torch.int64))
+        return self._state(torch.zeros_like(goal), goal, self._zeros(torch.int64))
+
+    def _draw_goals(self) -> Tensor:
+        shape = (*self.batch_size, self.num_bits)
+        if self.num_bits > _MAX_INDEXED_BITS:
+            return torch.randint(2, shape, generator=self.generator, device=self.device).float()
+        # Numbers from 1: the goal of zeros holds before the first action, so there would be nothing to reach.
+        index = torch.randint(1, 2**self.num_bits, shape[:1], generator=self.generator, device=self.device)
+        return ((index.unsqueeze(-1) >> torch.arange(self.num_bits, device=self.device)) & 1).float()
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         bits, goal = tensordict.get("observation"), tensordict.get("desired_goal")
