@@ -45,10 +45,17 @@ def test_reward_and_success_follow_the_goal():
     assert torch.equal(batch["next", "reward"], success.float() - 1)
 
 
-def test_goals_are_random_bits():
-    goals = BitFlipEnv(3, num_envs=4000, seed=0).reset()["desired_goal"]
+def test_goals_are_uniform_over_all_strings_but_the_one_an_episode_starts_from():
+    goals = BitFlipEnv(3, num_envs=7000, seed=0).reset()["desired_goal"]
     counts = torch.bincount((goals @ torch.tensor([1.0, 2.0, 4.0])).long(), minlength=8)
-    assert (counts - 500).abs().max() < 105  # five standard deviations
+    assert counts[0] == 0 and (counts[1:] - 1000).abs().max() < 147  # five standard deviations
+
+
+@pytest.mark.parametrize("num_bits", [1, 62, 63, 100])
+def test_any_number_of_bits_has_goals(num_bits):
+    goals = BitFlipEnv(num_bits, num_envs=300, seed=0).reset()["desired_goal"]
+    assert goals.shape == (300, num_bits) and set(goals.unique().tolist()) <= {0.0, 1.0} and goals.any(-1).all()
+    assert num_bits == 1 or (goals.mean(0) - 0.5).abs().max() < 0.15  # five standard deviations
 
 
 def test_a_seed_repeats_and_another_does_not():
@@ -60,6 +67,16 @@ def test_a_seed_repeats_and_another_does_not():
     one = goals(None)
     torch.manual_seed(2)
     assert not torch.equal(one, goals(None))
+
+
+def test_a_generator_set_back_repeats_the_coming_goals():
+    env = BitFlipEnv(16, num_envs=8, seed=3)
+    env.reset()
+    state = {key: value.clone() for key, value in env.rng_state().items()}
+    coming = [env.reset()["desired_goal"] for _ in range(2)]
+    env.set_rng_state(state)
+    assert all(torch.equal(env.reset()["desired_goal"], goal) for goal in coming)
+    assert not torch.equal(*coming)
 
 
 def test_a_partial_reset_leaves_the_other_strings_alone():
