@@ -76,6 +76,9 @@ def test_qkl_and_the_sampled_kl_estimate_the_closed_form_one(head):
             slack = 0.1 * exact.mean().item() if isinstance(loss, QKLLoss) else 0.0  # third order in the step
             assert abs(apart.mean() - exact.mean()).item() < error + slack
             assert exact.mean() > 0
+        log_ratio = QKLLoss(new).log_ratio(batch)
+        assert log_ratio.abs().quantile(0.95) < 0.5  # where Proposition 2 holds
+        assert QKLLoss(new).rows(batch)[1].std() < SampledKLLoss(new).rows(batch)[1].std()
 
 
 @pytest.mark.parametrize("head", CLOSED_FORM)

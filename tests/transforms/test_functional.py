@@ -153,3 +153,37 @@ def test_effective_sample_size_equals_its_definition():
     weights = torch.rand(4, 5, dtype=torch.float64)
     assert effective_sample_size(weights).item() == pytest.approx(oracles.effective_sample_size(weights))
     assert effective_sample_size(torch.ones(7)) == 7 and effective_sample_size(torch.zeros(7)) == 0
+
+
+def test_compiled_and_eager_agree():
+    def weigh(success, log_ratio, held):
+        terminated, live = cut_at_first_success(success, torch.ones_like(success), held)
+        weights = trajectory_weights(cumulative_log_ratio(log_ratio, live), live)
+        return terminated, live, last_steps(live), weights, effective_sample_size(weights)
+
+    inputs = torch.rand(2, 3, 4) > 0.7, torch.randn(2, 3, 4), torch.rand(2, 3) > 0.8
+    compiled = torch.compile(weigh, backend="eager", fullgraph=True)
+    for ours, plain in zip(compiled(*inputs), weigh(*inputs), strict=True):
+        assert torch.equal(ours, plain)
+
+
+def test_filtering_compiles_whole():
+    candidates, originals = torch.randn(20, 2), torch.randn(5, 2)
+    valid, inside, scale = torch.ones(20, dtype=torch.bool), in_box(candidates, originals), goal_scale(originals)
+
+    def choose():
+        generator = torch.Generator().manual_seed(4)
+        return filter_goals(candidates, valid, originals, 6, in_region=inside, scale=scale, generator=generator)
+
+    compiled = torch.compile(filter_goals, backend="eager")
+    expected = choose()
+    out = compiled(
+        candidates,
+        valid,
+        originals,
+        6,
+        in_region=inside,
+        scale=scale,
+        generator=torch.Generator().manual_seed(4),
+    )
+    assert torch.equal(out[0], expected[0]) and torch.equal(out[1], expected[1])

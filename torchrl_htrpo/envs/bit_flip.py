@@ -11,7 +11,6 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
 
-
 # Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
 _MAX_INDEXED_BITS = 62
 

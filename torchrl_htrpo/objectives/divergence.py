@@ -27,6 +27,11 @@ class DivergenceLoss(LossModule):
 
     Args:
         actor_network: the policy.
+
+    Raises:
+        KeyError: if an entry is missing.
+        TypeError: if the actor has no distribution.
+        ValueError: if it writes several log-probabilities.
     """
 
     @dataclass

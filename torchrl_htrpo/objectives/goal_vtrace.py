@@ -34,7 +34,24 @@ class GoalVTrace(TensorDictModuleBase):
         original_log_prob: key of the one under which actions were drawn.
 
     Raises:
+        KeyError: if an entry is missing.
         ValueError: if ``gamma`` or ``lmbda`` is outside [0, 1].
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> batch = TensorDict(
+        ...     state_value=torch.zeros(1, 2, 1),
+        ...     action_log_prob=torch.zeros(1, 2),
+        ...     original_log_prob=torch.zeros(1, 2),
+        ...     next=TensorDict(
+        ...         state_value=torch.zeros(1, 2, 1),
+        ...         reward=torch.tensor([[[0.0], [1.0]]]),
+        ...         terminated=torch.tensor([[[False], [True]]]),
+        ...         done=torch.tensor([[[False], [True]]]),
+        ...     ),
+        ... )
+        >>> GoalVTrace(gamma=0.5, lmbda=1.0)(batch)["advantage"].flatten()
+        tensor([0.5000, 1.0000])
 
     Source: `IMPALA <https://arxiv.org/abs/1802.01561>`_, Section 4.1; the recursion is TorchRL's.
     """

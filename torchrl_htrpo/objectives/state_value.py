@@ -25,6 +25,9 @@ class StateValue(TensorDictModuleBase):
         critic: value operator reading the root of a tensordict, writing ``state_value``.
         chunk_size: rows evaluated together; bounds the memory.
 
+    Raises:
+        KeyError: if an entry is missing.
+
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
         >>> from torchrl_htrpo.modules import make_critic

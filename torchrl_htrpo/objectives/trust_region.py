@@ -37,6 +37,10 @@ class TrustRegionObjective(LossModule):
         loss_critic_type: ``"l2"``, ``"l1"`` or ``"smooth_l1"``.
         chunk_size: rows evaluated together in :meth:`problem`; bounds the memory.
 
+    Raises:
+        KeyError: if an entry is missing.
+        TypeError: if the actor has no distribution.
+
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
         >>> from torchrl_htrpo.modules import CategoricalHead, make_actor

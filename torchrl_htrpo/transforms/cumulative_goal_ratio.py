@@ -45,8 +45,10 @@ class CumulativeGoalRatio(BatchTransform):
         chunk_size: rows evaluated together; bounds the memory.
 
     Raises:
+        KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
-        ValueError: if the normalisation is unknown, or a log-probability is not finite.
+        ValueError: if the normalisation is unknown, the actor writes several log-probabilities, or one of a live step
+            is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

@@ -23,6 +23,10 @@ class GoalSampler(BatchTransform):
             acting and teach nothing (``task.reached`` is the natural choice). Default: keep all.
         achieved_goal: key of the achieved goal, read under ``"next"`` (and at the root for ``skip_held``).
         desired_goal: key of the original goal.
+
+    Raises:
+        KeyError: if a goal is missing.
+        ValueError: if the goals differ in shape, or one of a valid step is not finite (seen on the CPU only).
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class HindsightRelabel(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         ValueError: if the goals have another size than the task's, a row holds several trajectories, or a relabelled
-            reward is not finite.
+            reward is not finite (the last two are seen on the CPU only).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

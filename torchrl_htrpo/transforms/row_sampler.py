@@ -37,7 +37,8 @@ class RowSampler(BatchTransform):
         uniform_share: share of the probability spread evenly over live rows; bounds the largest new weight.
 
     Raises:
-        ValueError: if ``num_rows`` is not positive or ``uniform_share`` outside [0, 1].
+        ValueError: if ``num_rows`` is not positive or ``uniform_share`` outside [0, 1], or if a weight or an advantage
+            of a live row is not finite (seen on the CPU only).
 
     Example:
         >>> from tensordict import TensorDict
