@@ -1,0 +1,106 @@
+"""The batch that update benchmarks share: FetchPush as an untrained policy meets it, under hindsight goals."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torch import Tensor
+from torchrl.envs import Compose
+from torchrl.modules import ValueOperator
+
+from torchrl_htrpo import (
+    CumulativeGoalRatio,
+    FetchEnv,
+    GaussianHead,
+    GoalNormalizer,
+    GoalTask,
+    GoalVTrace,
+    HGFGoalSampler,
+    HindsightRelabel,
+    StateValue,
+    Within,
+    make_actor,
+    make_critic,
+)
+
+Collected = tuple[TensorDictBase, ProbabilisticTensorDictSequential, ValueOperator]
+ROW_KEYS = (
+    "observation", "desired_goal", "action", "action_log_prob", "original_log_prob", "importance_weight", "advantage",
+    ("collector", "mask"), ("next", "terminated"), ("next", "done"),
+)  # fmt: skip
+
+
+@torch.no_grad()
+def collect(worlds: int = 64, steps: int = 50, *, seed: int = 0) -> Collected:
+    """Trajectories ``[worlds, steps]`` of an untrained policy, the policy (3 x 256) and the critic."""
+    torch.manual_seed(seed)
+    env = FetchEnv("push", worlds, seed=seed)
+    normalizer = GoalNormalizer(25, 3)
+    actor, critic = make_actor(GaussianHead(4), 28, normalizer=normalizer), make_critic(28, normalizer=normalizer)
+    random = env.rollout(steps)
+    normalizer.update(random["observation"], random["achieved_goal"], random["desired_goal"])
+    return env.rollout(steps, actor), actor, critic
+
+
+@torch.no_grad()
+def relabel(collected: Collected, num_goals: int = 100, normalization: str = "paper") -> TensorDictBase:
+    """The batch under hindsight goals ``[num_goals, worlds, steps]``, with weights and advantages.
+
+    Goals may lie anywhere: in the box of the desired goals an untrained policy achieves fewer than 100.
+    """
+    batch, actor, critic = collected
+    pipeline = Compose(
+        HGFGoalSampler(num_goals, region=everywhere),
+        HindsightRelabel(GoalTask(Within(0.05), "sparse", 10.0)),
+        CumulativeGoalRatio(actor, normalization=normalization),
+        StateValue(critic),
+        GoalVTrace(0.98, 0.95),
+    )
+    return pipeline(batch).select(*ROW_KEYS)
+
+
+def everywhere(candidates: Tensor, originals: Tensor) -> Tensor:
+    """A region without bounds."""
+    return torch.ones_like(candidates[..., 0], dtype=torch.bool)
+
+
+def machine() -> str:
+    """One line: what this runs on, and when."""
+    cores = f"{len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"MACHINE {processor()}{gpu}, {cores}, {versions}, {time.strftime('%Y-%m-%d')}"
+
+
+def processor() -> str:
+    """Name of the processor, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
+
+
+def gemm_rate(rows: int = 8192, repeats: int = 9, device: str | torch.device = "cpu") -> float:
+    """FLOP/s of a 256 x 256 linear layer on ``rows`` rows, the best of several: what the update could reach."""
+    x, weight = torch.randn(rows, 256, device=device), torch.randn(256, 256, device=device)
+    out = torch.empty(rows, 256, device=device)
+    best = 0.0
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(4):
+            torch.mm(x, weight, out=out)
+        synchronize(device)
+        best = max(best, 8 * rows * 256 * 256 / (time.perf_counter() - start))
+    return best
+
+
+def synchronize(device: str | torch.device) -> None:
+    """Wait for an accelerator."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
