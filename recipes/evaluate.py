@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
     env, task = instantiate(trained.env, seed=cfg.seed), instantiate(trained.goal_task)
     _, actor, _ = make_networks(trained, env)
-    Checkpoint(actor=actor).load(Path(cfg.run) / "checkpoint", components=["actor"])
+    Checkpoint(actor=actor).load(Path(cfg.run) / "checkpoint", components=["actor"], map_location=cfg.device)
 
     evaluation = evaluate(env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed)
     if cfg.gif:
