@@ -1,0 +1,69 @@
+"""Draw the results: one picture and one table row per folder of ``data/``, from the CSV files in it.
+
+    python docs/results/draw.py
+
+Each folder holds ``seed_<s>.csv``, the ``metrics.csv`` of one run. The curve is the mean over seeds with a 95 %
+bootstrap interval (scipy); a step counts as reached at the first evaluation at or above a threshold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import bootstrap
+
+from torchrl_htrpo import read_table
+from torchrl_htrpo.evaluation.metrics import Table
+
+HERE = Path(__file__).parent
+THRESHOLDS = (0.5, 0.9, 0.95, 1.0)
+
+
+def steps_to(table: Table, threshold: float) -> float:
+    """Environment steps at the first evaluation at or above a threshold, in thousands (infinite if none)."""
+    return next((step / 1000 for step, value in table["eval/success"] if value >= threshold), float("inf"))
+
+
+def on_grid(tables: list[Table]) -> tuple[np.ndarray, np.ndarray]:
+    """Success of every run ``[seeds, points]`` on a common grid of steps; an ended run keeps its last value."""
+    grid = np.linspace(0, max(table["eval/success"][-1][0] for table in tables), 100)
+    curves = [np.interp(grid, *zip(*table["eval/success"], strict=True)) for table in tables]
+    return grid, np.stack(curves)
+
+
+def draw(tables: list[Table], title: str, path: Path) -> None:
+    """Mean and bootstrap interval over seeds, and each run thinly."""
+    grid, curves = on_grid(tables)
+    interval = bootstrap((curves,), np.mean, axis=0, n_resamples=2000, method="percentile", rng=0).confidence_interval
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(grid / 1000, curves.T, color="tab:blue", lw=0.6, alpha=0.5)
+    axes.plot(grid / 1000, curves.mean(0), color="tab:blue", label=f"mean of {len(tables)} seeds")
+    axes.fill_between(grid / 1000, interval.low, interval.high, color="tab:blue", alpha=0.2, label="95 % bootstrap")
+    axes.set(xlabel="environment steps [thousand]", ylabel="greedy success", ylim=(-0.02, 1.02), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def row(name: str, tables: list[Table]) -> str:
+    """The table row of a folder: steps to each threshold (seeds in order), and the last evaluation."""
+    cells = [", ".join(f"{steps_to(table, threshold):.3g}" for table in tables) for threshold in THRESHOLDS]
+    last = ", ".join(f"{table['eval/success'][-1][1]:.3f}" for table in tables)
+    return f"| {name} | {' | '.join(cells)} | {last} |"
+
+
+def main() -> None:
+    """Draw every folder, print every row."""
+    print("| run | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " | last |")
+    print("|" + "---|" * (len(THRESHOLDS) + 2))
+    for folder in sorted(HERE.glob("data/*")):
+        tables = [read_table(path) for path in sorted(folder.glob("seed_*.csv"))]
+        draw(tables, folder.name, HERE / f"{folder.name}.png")
+        print(row(folder.name, tables))
+
+
+if __name__ == "__main__":
+    main()
