@@ -86,7 +86,7 @@ class MujocoEngine:
             DivergedError: if MuJoCo met invalid or huge numbers in a world.
         """
         # In float32, as gymnasium's action space has it: the rounding reaches the trajectories.
-        command = action.float().clamp(-1.0, 1.0).numpy()
+        command = action.detach().float().clamp(-1.0, 1.0).numpy()
         shift = (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
         grip = command[:, 3:].astype(np.float64)
         worlds = self._worlds
