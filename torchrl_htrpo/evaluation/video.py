@@ -57,6 +57,7 @@ def record_gif(
 
     with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
         for _ in range(episodes):
-            env.rollout(horizon, actor, callback=draw)
+            last = env.rollout(horizon, actor, callback=draw)[..., -1]
+            draw(env, last)  # a rollout does not call back after its last step
     imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
     return path

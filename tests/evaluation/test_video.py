@@ -1,0 +1,42 @@
+"""A GIF holds every step of greedy episodes."""
+
+from __future__ import annotations
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from torchrl_htrpo.envs import BitFlipEnv
+from torchrl_htrpo.evaluation import record_gif
+from torchrl_htrpo.modules import CategoricalHead, make_actor
+
+
+class Drawn(BitFlipEnv):
+    """Draws each of its pictures in another grey, and remembers what size was asked for."""
+
+    pictures = 0
+
+    def render(self, *, width, height):
+        self.pictures += 1
+        self.size = (width, height)
+        return np.full((height, width, 3), 10 * self.pictures, np.uint8)
+
+
+@pytest.fixture
+def actor():
+    return make_actor(CategoricalHead(4), 8, (8,))
+
+
+def test_every_step_of_every_episode_is_a_picture_in_order(tmp_path, actor):
+    env = Drawn(4, seed=0)
+    file = record_gif(env, actor, tmp_path / "policy.gif", episodes=2, horizon=4, size=16, fps=20)
+    frames = imageio.imread(file)
+    assert frames.shape == (8, 16, 16, 3) and env.size == (16, 16)
+    assert frames[:, 0, 0, 0].tolist() == [10 * k for k in range(1, 9)]
+    assert imageio.immeta(file)["duration"] == 50  # milliseconds
+
+
+def test_an_environment_that_cannot_draw_itself_is_refused_by_name(tmp_path, actor):
+    with pytest.raises(TypeError, match="render method, got BitFlipEnv"):
+        record_gif(BitFlipEnv(4), actor, tmp_path / "policy.gif", episodes=1, horizon=4)
+    assert not list(tmp_path.iterdir())
