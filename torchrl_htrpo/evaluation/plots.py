@@ -9,27 +9,32 @@ from matplotlib.figure import Figure
 from torchrl_htrpo.evaluation.metrics import Table
 
 
-def plot_learning_curve(table: Table, path: Path, title: str = "") -> Path:
-    """Draw the greedy success rate of a run against environment steps, with its 95 % interval.
+def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str = "eval/success") -> Path:
+    """Draw a metric of a run against environment steps, with its interval and its exploring counterpart if logged.
 
     Args:
-        table: metrics with ``eval/success``, ``eval/success_low``, ``eval/success_high``, perhaps ``train/success``.
+        table: metrics with ``metric``, perhaps ``<metric>_low`` and ``<metric>_high``, perhaps ``train/...`` for
+            ``eval/...``.
         path: the picture (its suffix tells the format).
         title: above the picture.
+        metric: what to draw.
 
     Returns:
         The picture's file.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    steps, success = _columns(table, "eval/success")
-    _, low = _columns(table, "eval/success_low")
-    _, high = _columns(table, "eval/success_high")
-    axes.plot(steps, success, label="greedy, any step (95 % interval)")
-    axes.fill_between(steps, low, high, alpha=0.2)
-    if "train/success" in table:
-        axes.plot(*_columns(table, "train/success"), lw=0.8, alpha=0.7, label="while exploring")
-    axes.set(xlabel="environment steps", ylabel="success rate", ylim=(-0.02, 1.02), title=title)
+    steps, values = _columns(table, metric)
+    axes.plot(steps, values, label=metric)
+    if f"{metric}_low" in table:
+        low, high = (_columns(table, f"{metric}_{end}")[1] for end in ("low", "high"))
+        axes.fill_between(steps, low, high, alpha=0.2, label="95 % interval")
+    exploring = metric.replace("eval/", "train/")
+    if exploring != metric and exploring in table:
+        axes.plot(*_columns(table, exploring), lw=0.8, alpha=0.7, label=exploring)
+    axes.set(xlabel="environment steps", title=title)
+    if metric.endswith("success"):
+        axes.set(ylabel="success rate", ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)

@@ -57,6 +57,7 @@ class Run:
         backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
         name: of the run.
         components: what a checkpoint holds (anything with a ``state_dict``).
+        headline: metric of the learning curve.
 
     Example:
         >>> import tempfile, torch
@@ -74,8 +75,9 @@ class Run:
         name: str,
         components: Mapping[str, object],
         backend: str = "csv",
+        headline: str = "eval/success",
     ) -> None:
-        self.directory, self.name = directory, name
+        self.directory, self.name, self.headline = directory, name, headline
         self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0}
         self.checkpoint = Checkpoint(rng=GlobalRNGState(), progress=self.progress, **components)
         self.metrics = get_logger("csv", str(directory), "logs")
@@ -134,7 +136,7 @@ class Run:
         """Write the table of metrics and the learning curve."""
         table = read_scalars(self.directory / "logs" / "scalars")
         write_table(table, self.directory / "metrics.csv")
-        plot_learning_curve(table, self.directory / "learning_curve.png", self.name)
+        plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
 
     def result(self, evaluation: Evaluation) -> str:
         """The run in one machine-readable line."""
