@@ -1,0 +1,114 @@
+"""TRPO, QKL-TRPO, and TRPO with the plain sampled KL, on ordinary (not goal-conditioned) MuJoCo tasks.
+
+    python recipes/trpo_mujoco.py env=Hopper-v5
+    python recipes/trpo_mujoco.py env=Swimmer-v5 divergence=kl
+
+The same objective and optimizer as HTRPO's, on the batch as it was collected. Every key is in
+``config/trpo_mujoco.yaml``; the last line printed is machine-readable. Source: https://arxiv.org/abs/1502.05477, and
+https://arxiv.org/abs/1907.12439, Figure 8.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torchrl import timeit
+from torchrl.collectors import Collector
+from torchrl.envs import Compose, DoubleToFloat, EnvBase, GymEnv, RewardSum, SerialEnv, StepCounter, TransformedEnv
+from torchrl.objectives.value import GAE
+
+from torchrl_htrpo import (
+    GaussianHead,
+    Run,
+    RunningNormalizer,
+    TrustRegionObjective,
+    make_actor,
+    make_critic,
+)
+
+
+@hydra.main(version_base="1.3", config_path="config", config_name="trpo_mujoco")
+def main(cfg: DictConfig) -> None:
+    """Train as configured."""
+    torch.manual_seed(cfg.seed)
+
+    # 1. The task; the policy and the critic share a normaliser.
+    env = make_env(cfg)
+    size, keys = env.observation_spec["observation"].shape[-1], ["observation"]
+    normalizer = RunningNormalizer(size, cfg.input_clip)
+    head = GaussianHead(env.action_spec.shape[-1], cfg.init_scale, cfg.min_scale, bound_mean=False)
+    actor = make_actor(head, size, cfg.hidden_sizes, normalizer=normalizer, in_keys=keys).to(cfg.device)
+    critic = make_critic(size, cfg.hidden_sizes, normalizer=normalizer, in_keys=keys).to(cfg.device)
+
+    # 2. Advantages, what to improve, and how to move.
+    advantage = GAE(gamma=cfg.gamma, lmbda=cfg.lmbda, value_network=critic, average_gae=True)
+    objective = TrustRegionObjective(actor, critic, divergence=instantiate(cfg.divergence), chunk_size=cfg.chunk_rows)
+    optimizer = instantiate(cfg.trust_region, objective.trainable_params)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr)
+
+    # 3. Collect, step, fit the critic, move the statistics.
+    collector = Collector(
+        env,
+        actor,
+        frames_per_batch=cfg.batch_steps,
+        total_frames=cfg.total_steps,
+        policy_device=cfg.device,
+        storing_device=cfg.device,
+        auto_register_policy_transforms=False,
+    )
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    components = {"actor": actor, "critic": critic, "critic_optimizer": critic_optimizer}
+    name, steps, episode_return = f"trpo_{cfg.env}", 0, float("nan")
+    run = Run(directory, cfg.total_steps, name=name, components=components, headline="train/episode_return")
+    with run:
+        for batch in collector:
+            with timeit("policy"):
+                advantage(batch)
+                result = optimizer.step(objective.problem(batch))
+            with timeit("critic"):
+                rows = batch.reshape(-1)
+                for _ in range(cfg.critic.epochs):
+                    for part in torch.randperm(len(rows), device=rows.device).split(cfg.critic.batch_size):
+                        loss = objective.loss_critic(rows[part])
+                        critic_optimizer.zero_grad()
+                        loss.backward()
+                        critic_optimizer.step()
+            normalizer.update(batch["observation"])
+
+            steps += batch.numel()
+            ended = batch["next", "done"].squeeze(-1)
+            metrics = {
+                "train/entropy": -batch["action_log_prob"].mean().item(),
+                "critic/loss": loss.item(),
+                **{f"step/{key}": figure for key, figure in result.metrics().items()},
+            }
+            if ended.any():
+                episode_return = batch["next", "episode_reward"][ended].mean().item()
+                metrics["train/episode_return"] = episode_return
+                metrics["train/episode_length"] = batch["next", "step_count"][ended].float().mean().item()
+            run.log(steps, metrics | timeit.todict(prefix="time"))
+            timeit.erase()
+            run.show(episode_return=episode_return, kl=result.divergence)
+            run.save()
+        run.draw()
+    collector.shutdown()
+    print(f"checkpoint, metrics.csv and learning_curve.png are in {directory}")
+    print(f"RESULT return={episode_return:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}")
+
+
+def make_env(cfg: DictConfig) -> EnvBase:
+    """A few environments one after another; on few cores processes cost more than they bring."""
+    env = TransformedEnv(
+        SerialEnv(cfg.num_envs, lambda: GymEnv(cfg.env)), Compose(DoubleToFloat(), RewardSum(), StepCounter())
+    )
+    env.set_seed(cfg.seed)
+    return env
+
+
+if __name__ == "__main__":
+    main()
