@@ -10,7 +10,20 @@ from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import Tensor
 
 from torchrl_htrpo.envs import GoalTask, same
-from torchrl_htrpo.modules import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead, make_actor
+from torchrl_htrpo.modules import (
+    CategoricalHead,
+    FullCovarianceHead,
+    GaussianHead,
+    GaussianMixtureHead,
+    MaskedCategoricalHead,
+    MixedHead,
+    MultiCategoricalHead,
+    OneHotHead,
+    PolicyHead,
+    TanhGaussianMixtureHead,
+    TanhNormalHead,
+    make_actor,
+)
 from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel
 
 HEADS: dict[str, Callable[[], PolicyHead]] = {
@@ -19,6 +32,15 @@ HEADS: dict[str, Callable[[], PolicyHead]] = {
     "gaussian": lambda: GaussianHead(2),
     "tanh_normal": lambda: TanhNormalHead(2),
 }
+# Every family of policies; HEADS are those of a plain action and a closed-form KL.
+ALL_HEADS: dict[str, Callable[[], PolicyHead]] = HEADS | {
+    "masked": lambda: MaskedCategoricalHead(4),
+    "multi_categorical": lambda: MultiCategoricalHead([4, 2, 3]),
+    "full_covariance": lambda: FullCovarianceHead(2),
+    "mixture": lambda: GaussianMixtureHead(2, 3),
+    "tanh_mixture": lambda: TanhGaussianMixtureHead(2, 3),
+    "mixed": lambda: MixedHead({"gear": CategoricalHead(3), "push": GaussianMixtureHead(2, 2)}),
+}
 OBSERVATION, GOAL = 3, 2
 
 
@@ -26,7 +48,7 @@ def actor_with(
     head: str, dtype: torch.dtype = torch.float64, hidden: Sequence[int] = (6,)
 ) -> ProbabilisticTensorDictSequential:
     """A small policy whose actions depend on observation and goal."""
-    actor = make_actor(HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
+    actor = make_actor(ALL_HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -64,6 +86,9 @@ def trajectories(
         ),
         batch_size=[num, steps],
     )
+    if actor is not None and "action_mask" in actor.in_keys:
+        allowed = torch.rand(num, steps, 4) < 0.6
+        batch["action_mask"] = allowed | (torch.arange(4) == torch.randint(4, (num, steps, 1)))
     if lengths is not None:
         batch["collector", "mask"] = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1)
     if actor is not None:

@@ -1,18 +1,36 @@
 """Policies, critics and their inputs: anything with a log-probability can be the actor."""
 
-from torchrl_htrpo.modules.heads import CategoricalHead, GaussianHead, OneHotHead, PolicyHead, TanhNormalHead
+from torchrl_htrpo.modules.heads import (
+    CategoricalHead,
+    FullCovarianceHead,
+    GaussianHead,
+    GaussianMixtureHead,
+    MaskedCategoricalHead,
+    MixedHead,
+    MultiCategoricalHead,
+    OneHotHead,
+    PolicyHead,
+    TanhGaussianMixtureHead,
+    TanhNormalHead,
+)
 from torchrl_htrpo.modules.log_prob import action_log_prob
 from torchrl_htrpo.modules.networks import GoalNetwork, action_features, make_actor, make_critic, orthogonal_
 from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
 
 __all__ = [
     "CategoricalHead",
+    "FullCovarianceHead",
     "GaussianHead",
+    "GaussianMixtureHead",
     "GoalNetwork",
     "GoalNormalizer",
+    "MaskedCategoricalHead",
+    "MixedHead",
+    "MultiCategoricalHead",
     "OneHotHead",
     "PolicyHead",
     "RunningNormalizer",
+    "TanhGaussianMixtureHead",
     "TanhNormalHead",
     "action_features",
     "action_log_prob",

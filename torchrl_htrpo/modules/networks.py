@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tensordict import NestedKey
-from tensordict.nn import (
-    InteractionType,
-    ProbabilisticTensorDictModule,
-    ProbabilisticTensorDictSequential,
-    TensorDictModule,
-)
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor, nn
-from torchrl.data import Categorical, TensorSpec
+from torchrl.data import Categorical, Composite, MultiCategorical, TensorSpec
 from torchrl.modules import MLP, ValueOperator
 
 from torchrl_htrpo.modules.heads import PolicyHead
@@ -73,14 +69,24 @@ class _Join(nn.Module):
         return torch.cat(inputs, -1)
 
 
-def action_features(spec: TensorSpec) -> int:
+def action_features(spec: TensorSpec) -> int | list[int] | dict[str, Any]:
     """What a head is told of an action spec: how many actions there are, or how many dimensions.
 
+    Of several choices at once it is a list, of an action in parts a dictionary with an entry for each part.
+
     Example:
-        >>> from torchrl.data import Bounded, Categorical
+        >>> from torchrl.data import Bounded, Categorical, Composite, MultiCategorical
         >>> action_features(Categorical(8)), action_features(Bounded(-1, 1, shape=(2, 4)))
         (8, 4)
+        >>> parts = Composite(gear=Categorical(3), push=Bounded(-1, 1, shape=(1,)), tools=MultiCategorical([2, 4]))
+        >>> action_features(parts)
+        {'gear': 3, 'push': 1, 'tools': [2, 4]}
     """
+    if isinstance(spec, Composite):
+        leaves = spec.items(True, True)
+        return {key if isinstance(key, str) else key[-1]: action_features(leaf) for key, leaf in leaves}
+    if isinstance(spec, MultiCategorical):
+        return spec.nvec.reshape(-1, spec.shape[-1])[0].tolist()
     return spec.space.n if isinstance(spec, Categorical) else spec.shape[-1]
 
 
@@ -105,7 +111,8 @@ def make_actor(
         hidden_sizes: width of each hidden layer.
         normalizer: normalises and joins the inputs; without one they are only joined.
         in_keys: observation and goal.
-        action_key: where the action is written; its log-probability goes to ``<action_key>_log_prob``.
+        action_key: where the action (the parts of a mixed one below it) is written; its log-probability goes to
+            ``<action_key>_log_prob``.
 
     Returns:
         A policy that samples unless ``set_exploration_type`` says otherwise, and whose ``get_dist`` gives the
@@ -121,17 +128,8 @@ def make_actor(
     """
     mlp = orthogonal_(_mlp(input_size, head.num_features, hidden_sizes), last_gain=0.1)
     network = GoalNetwork(nn.Sequential(mlp, head), normalizer or _Join())
-    params = list(head.param_keys)
     return ProbabilisticTensorDictSequential(
-        TensorDictModule(network, in_keys=list(in_keys), out_keys=params),
-        ProbabilisticTensorDictModule(
-            in_keys=params,
-            out_keys=[action_key],
-            distribution_class=head.distribution_class,
-            distribution_kwargs=head.distribution_kwargs,
-            default_interaction_type=InteractionType.RANDOM,
-            return_log_prob=True,
-        ),
+        TensorDictModule(network, in_keys=list(in_keys), out_keys=list(head.param_keys)), head.action_module(action_key)
     )
 
 

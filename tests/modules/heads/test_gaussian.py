@@ -1,4 +1,4 @@
-"""Every head gives a distribution whose log-probability is the textbook's."""
+"""Heads of continuous actions with one mode: their log-probability is the textbook's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests import oracles
-from tests.cases import HEADS, actor_with, trajectories
-from torchrl_htrpo.modules import GaussianHead, OneHotHead, TanhNormalHead
+from tests.cases import actor_with, trajectories
+from torchrl_htrpo.modules import FullCovarianceHead, GaussianHead, TanhNormalHead
 
 
 def weights(actor):
@@ -18,29 +18,6 @@ def weights(actor):
 
 def inputs(batch):
     return torch.cat((batch["observation"], batch["desired_goal"]), -1).reshape(-1, 5)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_actions_and_log_probs_have_the_shape_of_the_batch(head):
-    batch = trajectories(3, 4, actor=actor_with(head))
-    assert batch["action_log_prob"].shape == (3, 4)
-    assert batch["action"].shape[:2] == (3, 4) and batch["action_log_prob"].isfinite().all()
-
-
-def test_categorical_log_prob_is_that_of_a_softmax():
-    actor = actor_with("categorical")
-    batch = trajectories(actor=actor)
-    expected = oracles.categorical_log_prob(weights(actor), inputs(batch), batch["action"].reshape(-1))
-    assert torch.allclose(batch["action_log_prob"].reshape(-1), expected, atol=1e-12)
-
-
-def test_one_hot_log_prob_is_that_of_the_index():
-    actor = actor_with("one_hot")
-    batch = trajectories(actor=actor)
-    action = batch["action"].reshape(-1, 4)
-    assert (action.sum(-1) == 1).all() and OneHotHead(4).param_keys == ("logits",)
-    expected = oracles.categorical_log_prob(weights(actor), inputs(batch), action.int().argmax(-1))
-    assert torch.allclose(batch["action_log_prob"].reshape(-1), expected, atol=1e-12)
 
 
 def test_gaussian_log_prob_is_that_of_a_bounded_mean_and_a_free_scale():
@@ -69,3 +46,28 @@ def test_tanh_normal_log_prob_is_the_change_of_variables():
     expected = (density - torch.log(1 - action**2)).sum(-1)
     assert torch.allclose(batch["action_log_prob"].reshape(-1), expected, atol=1e-6)
     assert (TanhNormalHead(2, min_scale=0.2)(torch.full((1, 4), -50.0))[1] >= 0.2 - 1e-6).all()
+
+
+def test_full_covariance_log_prob_is_that_of_the_matrix():
+    actor = actor_with("full_covariance")
+    batch = trajectories(actor=actor)
+    loc, lower = actor[0].module(batch["observation"].reshape(-1, 3), batch["desired_goal"].reshape(-1, 2))
+    assert (lower.triu(1) == 0).all() and lower[:, 1, 0].abs().max() > 1e-3 and loc.abs().max() < 1
+    covariance = lower @ lower.mT
+    apart = batch["action"].reshape(-1, 2) - loc
+    square = (apart.unsqueeze(-2) @ covariance.inverse() @ apart.unsqueeze(-1)).flatten()
+    expected = -0.5 * (square + torch.logdet(covariance) + 2 * math.log(2 * math.pi))
+    assert torch.allclose(batch["action_log_prob"].reshape(-1), expected, atol=1e-10)
+
+
+def test_full_covariance_has_a_floor_a_free_mean_and_takes_one_dimension():
+    head = FullCovarianceHead(2, min_scale=0.3, bound_mean=False)
+    loc, lower = head(torch.tensor([[5.0, -7.0, -50.0, -50.0, 0.4]]))
+    assert loc.tolist() == [[5.0, -7.0]]
+    assert torch.allclose(lower, torch.tensor([[0.3, 0.0], [0.4, 0.3]]))
+    assert FullCovarianceHead(1)(torch.zeros(4, 2))[1].shape == (4, 1, 1)
+
+
+def test_every_entry_below_the_diagonal_has_a_feature_of_its_own():
+    below = FullCovarianceHead(4)(torch.cat((torch.zeros(8), torch.arange(1.0, 7.0))))[1].tril(-1)
+    assert sorted(below[below != 0].tolist()) == [1, 2, 3, 4, 5, 6]

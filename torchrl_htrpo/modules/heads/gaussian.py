@@ -1,66 +1,15 @@
-"""Policy heads: how the features of a network become the parameters of an action distribution."""
+"""Heads of continuous actions with one mode."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from tensordict.nn import NormalParamExtractor
 from torch import Tensor, distributions, nn
-from torchrl.modules.distributions import IndependentNormal, OneHotCategorical, TanhNormal
+from torchrl.modules.distributions import IndependentNormal, TanhNormal
 
-
-class PolicyHead(nn.Module):
-    """A head turns ``num_features`` features into the parameters of :attr:`distribution_class`.
-
-    Subclasses set the class attributes and implement :meth:`forward`; nothing else in the library asks which
-    distribution it is.
-    """
-
-    distribution_class: ClassVar[type]
-    param_keys: ClassVar[tuple[str, ...]]
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    @property
-    def distribution_kwargs(self) -> dict[str, Any]:
-        """Constant arguments of the distribution."""
-        return {}
-
-
-class CategoricalHead(PolicyHead):
-    """One of ``num_actions`` actions, as an index.
-
-    Args:
-        num_actions: how many actions there are.
-
-    Example:
-        >>> CategoricalHead(4)(torch.zeros(2, 4)).shape
-        torch.Size([2, 4])
-    """
-
-    distribution_class = distributions.Categorical
-    param_keys = ("logits",)
-
-    def __init__(self, num_actions: int) -> None:
-        super().__init__(num_actions)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits ``[*B, num_actions]``, as they come."""
-        return features
-
-
-class OneHotHead(CategoricalHead):
-    """One of ``num_actions`` actions, as a one-hot vector.
-
-    Example:
-        >>> OneHotHead(4).distribution_class.__name__
-        'OneHotCategorical'
-    """
-
-    distribution_class = OneHotCategorical
+from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
 class GaussianHead(PolicyHead):
@@ -122,3 +71,41 @@ class TanhNormalHead(PolicyHead):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale before squashing, each ``[*B, action_size]``."""
         return self.extract(features)
+
+
+class FullCovarianceHead(PolicyHead):
+    r"""A Gaussian with a state-dependent mean and covariance :math:`L L^\top`, so that dimensions may move together.
+
+    Args:
+        action_size: dimensions of the action.
+        init_scale: diagonal of :math:`L` at the start, in units of the action.
+        min_scale: its floor.
+        bound_mean: squash the mean into (-1, 1) with tanh.
+
+    Example:
+        >>> loc, scale_tril = FullCovarianceHead(2)(torch.zeros(1, 5))
+        >>> scale_tril[0]
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+
+    distribution_class = distributions.MultivariateNormal
+    param_keys = ("loc", "scale_tril")
+    place: Tensor
+
+    def __init__(
+        self, action_size: int, init_scale: float = 1.0, min_scale: float = 0.1, bound_mean: bool = True
+    ) -> None:
+        rows, columns = torch.tril_indices(action_size, action_size, -1)
+        super().__init__(2 * action_size + len(rows))
+        self.action_size, self.bound_mean = action_size, bound_mean
+        self.extract = NormalParamExtractor(scale_mapping=f"biased_softplus_{init_scale}", scale_lb=min_scale)
+        place = nn.functional.one_hot(rows * action_size + columns, action_size**2).to(torch.get_default_dtype())
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean ``[*B, action_size]`` and the lower triangle :math:`L` ``[*B, action_size, action_size]``."""
+        size = self.action_size
+        loc, diagonal = self.extract(features[..., : 2 * size])
+        below = (features[..., 2 * size :] @ self.place).unflatten(-1, (size, size))
+        return loc.tanh() if self.bound_mean else loc, torch.diag_embed(diagonal) + below

@@ -1,0 +1,54 @@
+"""What a policy head is."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tensordict import NestedKey
+from tensordict.nn import InteractionType, ProbabilisticTensorDictModule
+from torch import nn
+
+
+class PolicyHead(nn.Module):
+    """A head turns ``num_features`` features into the parameters of :attr:`distribution_class`.
+
+    Subclasses set the class attributes and implement :meth:`forward`; nothing else in the library asks which
+    distribution it is. The distribution needs ``sample`` and ``log_prob``, and ``deterministic_sample`` for greedy
+    episodes.
+
+    Args:
+        num_features: how many features :meth:`forward` takes.
+    """
+
+    distribution_class: ClassVar[type]
+    #: The entries that :meth:`forward` writes: the distribution's arguments.
+    param_keys: ClassVar[tuple[NestedKey, ...]]
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    @property
+    def distribution_kwargs(self) -> dict[str, Any]:
+        """Constant arguments of the distribution."""
+        return {}
+
+    @property
+    def distribution_keys(self) -> dict[str, NestedKey]:
+        """The distribution's arguments, and the entries they are read from."""
+        return {str(key): key for key in self.param_keys}
+
+    def action_module(self, action_key: NestedKey) -> ProbabilisticTensorDictModule:
+        """The module that draws the action and writes it with its log-probability.
+
+        Args:
+            action_key: where.
+        """
+        return ProbabilisticTensorDictModule(
+            in_keys=self.distribution_keys,
+            out_keys=[action_key],
+            distribution_class=self.distribution_class,
+            distribution_kwargs=self.distribution_kwargs,
+            default_interaction_type=InteractionType.RANDOM,
+            return_log_prob=True,
+        )

@@ -1,0 +1,158 @@
+"""Heads of discrete actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from tensordict import NestedKey
+from torch import Tensor, distributions
+from torchrl.modules.distributions import MaskedCategorical, OneHotCategorical
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.heads.base import PolicyHead
+
+
+class CategoricalHead(PolicyHead):
+    """One of ``num_actions`` actions, as an index.
+
+    Args:
+        num_actions: how many actions there are.
+
+    Example:
+        >>> CategoricalHead(4)(torch.zeros(2, 4)).shape
+        torch.Size([2, 4])
+    """
+
+    distribution_class: ClassVar[type] = distributions.Categorical
+    param_keys = ("logits",)
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__(num_actions)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``[*B, num_actions]``, as they come."""
+        return features
+
+
+class OneHotHead(CategoricalHead):
+    """One of ``num_actions`` actions, as a one-hot vector.
+
+    Example:
+        >>> OneHotHead(4).distribution_class.__name__
+        'OneHotCategorical'
+    """
+
+    distribution_class = OneHotCategorical
+
+
+class AllowedCategorical(MaskedCategorical):
+    """A masked categorical that says so when a mask contradicts what is asked of it.
+
+    The CPU looks; on an accelerator that would make the host wait, and a forbidden action has log-probability minus
+    infinity there. Rows whose mask is all false are padding to a log-probability.
+
+    Args:
+        logits: ``[*B, n]``.
+        mask: booleans ``[*B, n]``, true where an action is allowed.
+
+    Raises:
+        ValueError: if an action is asked of a row that allows none, or the score of one that its row forbids.
+    """
+
+    def __init__(self, logits: Tensor, mask: Tensor) -> None:
+        super().__init__(logits=logits, mask=mask)
+
+    def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
+        """Draw allowed actions."""
+        if self.mask.device.type == "cpu" and not self.mask.any(-1).all():
+            raise ValueError(refusal("MaskedCategoricalHead", "mask", "true somewhere in every row", "none in a row"))
+        return super().sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score actions ``[*B]``."""
+        if self.mask.device.type == "cpu":
+            mask = self.mask.expand(*value.shape, self.mask.shape[-1])
+            forbidden = mask.any(-1) & ~mask.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+            if forbidden.any():
+                where = forbidden.nonzero()[0].tolist()
+                expected = "true at the action that was taken"
+                raise ValueError(refusal("MaskedCategoricalHead", "mask", expected, f"false at row {where}"))
+        return super().log_prob(value)
+
+
+class MaskedCategoricalHead(CategoricalHead):
+    """One of ``num_actions`` actions, of which an entry of the observation allows some.
+
+    A batch whose mask forbids the action that was taken is refused.
+
+    Args:
+        num_actions: how many actions there are.
+        mask_key: booleans ``[*B, num_actions]``, true where the action is allowed; at least one must be.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.modules import make_actor
+        >>> td = TensorDict(observation=torch.zeros(1, 2), desired_goal=torch.zeros(1, 2), batch_size=1)
+        >>> td["action_mask"] = torch.tensor([[False, True, False]])
+        >>> make_actor(MaskedCategoricalHead(3), 4)(td)["action"]
+        tensor([1])
+    """
+
+    distribution_class = AllowedCategorical
+
+    def __init__(self, num_actions: int, mask_key: NestedKey = "action_mask") -> None:
+        super().__init__(num_actions)
+        self.mask_key = mask_key
+
+    @property
+    def distribution_keys(self) -> dict[str, NestedKey]:
+        """The logits from the network, the mask from the observation."""
+        return {"logits": "logits", "mask": self.mask_key}
+
+
+class IndependentCategorical(distributions.Independent):
+    """Several choices that are independent of one another.
+
+    Args:
+        logits: ``[*B, choices, options]``; minus infinity where a choice has no such option.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(distributions.Categorical(logits=logits), 1)
+
+
+class MultiCategoricalHead(PolicyHead):
+    """Several choices at once, each among its own number of options, as a vector of indices.
+
+    Args:
+        num_actions: options of each choice.
+
+    Raises:
+        ValueError: if there is no choice, or one without options.
+
+    Example:
+        >>> logits = MultiCategoricalHead([3, 2])(torch.zeros(1, 5))
+        >>> logits.softmax(-1)[0, 1]
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+
+    distribution_class = IndependentCategorical
+    param_keys = ("logits",)
+    absent: Tensor
+    place: Tensor
+
+    def __init__(self, num_actions: Sequence[int]) -> None:
+        sizes = torch.as_tensor([int(size) for size in num_actions])
+        if not len(sizes) or (sizes < 1).any():
+            raise ValueError(refusal(self, "num_actions", "the options of each choice", sizes.tolist()))
+        super().__init__(int(sizes.sum()))
+        present = torch.arange(int(sizes.max())) < sizes.unsqueeze(-1)
+        self.register_buffer("absent", ~present, persistent=False)
+        place = (present.flatten().cumsum(0) - 1).clamp_min(0).reshape(present.shape)
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``[*B, choices, most options]``, minus infinity where a choice has fewer."""
+        return features[..., self.place].masked_fill(self.absent, -torch.inf)

@@ -1,0 +1,151 @@
+"""A head of actions in several parts, each with a head of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensordict import NestedKey, TensorDictBase, unravel_key
+from tensordict.nn import (
+    CompositeDistribution,
+    InteractionType,
+    ProbabilisticTensorDictModule,
+    set_composite_lp_aggregate,
+)
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.heads.base import PolicyHead
+
+
+class JointActionModule(ProbabilisticTensorDictModule):
+    """Draws an action in parts and writes one log-probability for all, whatever ``composite_lp_aggregate`` says.
+
+    TensorDict's own module obeys a global switch, and refuses to work when it has moved since the module was made.
+
+    Args:
+        log_prob_key: where the log-probability is written.
+        **kwargs: of a ``ProbabilisticTensorDictModule``.
+    """
+
+    def __init__(self, *, log_prob_key: NestedKey, **kwargs: Any) -> None:
+        with set_composite_lp_aggregate(True):
+            super().__init__(log_prob_key=log_prob_key, return_log_prob=True, **kwargs)
+        self.joint_key = log_prob_key
+
+    @property
+    def log_prob_key(self) -> NestedKey:
+        """Where the log-probability is written."""
+        return self.joint_key
+
+    @property
+    def log_prob_keys(self) -> list[NestedKey]:
+        """The same, as a list."""
+        return [self.joint_key]
+
+    @property
+    def out_keys(self) -> list[NestedKey]:
+        """The parts of the action, and their joint log-probability."""
+        return [*self.dist_sample_keys, self.joint_key]
+
+    def forward(
+        self, tensordict: TensorDictBase, tensordict_out: TensorDictBase | None = None, **kwargs: Any
+    ) -> TensorDictBase:
+        """Write the action and its log-probability."""
+        with set_composite_lp_aggregate(True):
+            drawn = super().forward(tensordict.copy(), **kwargs)
+        out = tensordict if tensordict_out is None else tensordict_out
+        return out.update(drawn.select(*self.out_keys))
+
+    def log_prob(self, tensordict: TensorDictBase, *, dist: Distribution | None = None) -> Tensor:
+        """The joint log-probability of a tensordict's action ``[*B]``."""
+        with set_composite_lp_aggregate(True):
+            return super().log_prob(tensordict.copy(), dist=dist)
+
+
+class MixedHead(PolicyHead):
+    """An action in named parts, such as a discrete gear and a continuous set-point, independent given the state.
+
+    The parts are written under the action's key (``("action", "gear")``, ``("action", "push")``), with one
+    log-probability, the sum of theirs.
+
+    Args:
+        heads: the head of each part. They share the network, each reads its own features.
+
+    Raises:
+        ValueError: if there is no part, or a part reads more than the network's features (a mask), or is itself mixed.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.modules import CategoricalHead, GaussianHead, make_actor
+        >>> actor = make_actor(MixedHead({"gear": CategoricalHead(3), "push": GaussianHead(1)}), 4)
+        >>> out = actor(TensorDict(observation=torch.zeros(5, 2), desired_goal=torch.zeros(5, 2), batch_size=[5]))
+        >>> out["action", "gear"].shape, out["action", "push"].shape, out["action_log_prob"].shape
+        (torch.Size([5]), torch.Size([5, 1]), torch.Size([5]))
+    """
+
+    distribution_class = CompositeDistribution
+
+    def __init__(self, heads: Mapping[str, PolicyHead]) -> None:
+        foreign = [name for name, head in heads.items() if set(head.distribution_keys.values()) != set(head.param_keys)]
+        if not heads or foreign:
+            raise ValueError(refusal(self, "heads", "heads that read features only", foreign or dict(heads)))
+        super().__init__(sum(head.num_features for head in heads.values()))
+        self.heads = nn.ModuleDict(heads)
+        self.param_keys = tuple(("params", name, str(key)) for name, head in heads.items() for key in head.param_keys)  # type: ignore[misc]
+
+    @classmethod
+    def of_sizes(cls, sizes: Mapping[str, Any], heads: Mapping[str, Callable[[Any], PolicyHead]]) -> MixedHead:
+        """Build a head of each part from its size, as :func:`~torchrl_htrpo.modules.action_features` gives it.
+
+        Args:
+            sizes: options or dimensions of each part.
+            heads: class of the head of each part.
+
+        Raises:
+            ValueError: if their names differ.
+
+        Example:
+            >>> from torchrl_htrpo.modules import CategoricalHead, GaussianHead
+            >>> MixedHead.of_sizes({"gear": 3, "push": 1}, {"gear": CategoricalHead, "push": GaussianHead}).num_features
+            4
+        """
+        if set(sizes) != set(heads):
+            raise ValueError(refusal(cls.__name__, "heads", f"named {sorted(sizes)}", sorted(heads)))
+        return cls({name: heads[name](size) for name, size in sizes.items()})
+
+    @property
+    def distribution_keys(self) -> dict[str, NestedKey]:
+        """All parameters in one nested entry."""
+        return {"params": "params"}
+
+    @property
+    def distribution_kwargs(self) -> dict[str, Any]:
+        """The distribution of each part, and its constant arguments."""
+        heads: dict[str, Any] = dict(self.heads.items())
+        return {
+            "distribution_map": {name: head.distribution_class for name, head in heads.items()},
+            "extra_kwargs": {name: head.distribution_kwargs for name, head in heads.items()},
+        }
+
+    def action_module(self, action_key: NestedKey) -> ProbabilisticTensorDictModule:
+        """See :meth:`PolicyHead.action_module`."""
+        names = {name: unravel_key((action_key, name)) for name in self.heads}
+        *above, last = (action_key,) if isinstance(action_key, str) else action_key
+        return JointActionModule(
+            in_keys=self.distribution_keys,
+            out_keys=list(names.values()),
+            log_prob_key=unravel_key((*above, f"{last}_log_prob")),
+            distribution_class=self.distribution_class,
+            distribution_kwargs=self.distribution_kwargs | {"name_map": names},
+            default_interaction_type=InteractionType.RANDOM,
+        )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The parameters of all parts, one after another."""
+        sizes = [head.num_features for head in self.heads.values()]
+        found = [head(part) for head, part in zip(self.heads.values(), features.split(sizes, -1), strict=True)]
+        parts = ((part,) if isinstance(part, Tensor) else part for part in found)
+        return tuple(parameter for part in parts for parameter in part)

@@ -1,0 +1,156 @@
+"""Heads of continuous actions with several modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict.nn import NormalParamExtractor
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torchrl.modules.distributions import TanhNormal
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.heads.base import PolicyHead
+
+
+class GaussianMixture(MixtureSameFamily):
+    r"""A mixture of Gaussians, each with independent dimensions.
+
+    Args:
+        logits: of the components' weights ``[*B, K]``.
+        loc: means ``[*B, K, d]``.
+        scale: standard deviations ``[*B, K, d]``.
+
+    Example:
+        >>> mixture = GaussianMixture(torch.tensor([0.0, 1.0]), torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
+        >>> mixture.mean, mixture.deterministic_sample
+        (tensor([0.4621]), tensor([1.]))
+    """
+
+    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
+        super().__init__(Categorical(logits=logits), Independent(Normal(loc, scale), 1))
+
+    @property
+    def centers(self) -> Tensor:
+        """The greedy action of each component ``[*B, K, d]``."""
+        return self.component_distribution.mean
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        """The greedy action: that of the component of the largest weight (the mean may lie between modes)."""
+        likeliest = self.mixture_distribution.logits.argmax(-1)[..., None, None]
+        centers = self.centers
+        return centers.gather(-2, likeliest.expand(*likeliest.shape[:-1], centers.shape[-1])).squeeze(-2)
+
+
+class TanhGaussianMixture(GaussianMixture):
+    """A mixture of Gaussians squashed into (-1, 1) by tanh.
+
+    Args:
+        logits: of the components' weights ``[*B, K]``.
+        loc: means before squashing ``[*B, K, d]``.
+        scale: standard deviations before squashing ``[*B, K, d]``.
+    """
+
+    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
+        squashed = TanhNormal(loc, scale, low=-1.0, high=1.0, event_dims=1)
+        MixtureSameFamily.__init__(self, Categorical(logits=logits), squashed)
+
+    @property
+    def centers(self) -> Tensor:
+        """The greedy action of each component ``[*B, K, d]``."""
+        squashed: Any = self.component_distribution
+        return squashed.deterministic_sample
+
+
+class GaussianMixtureHead(PolicyHead):
+    r"""A mixture of ``num_components`` Gaussians: weights, means and scales all depend on the state.
+
+    The means are offset by a free parameter that starts at random, so that the components differ from the start.
+
+    Args:
+        action_size: dimensions of the action.
+        num_components: how many Gaussians (``K``).
+        init_scale: standard deviation at the start, in units of the action.
+        min_scale: its floor.
+        bound_mean: squash the means into (-1, 1) with tanh.
+        spread: standard deviation of the offsets at the start.
+
+    Raises:
+        ValueError: if ``num_components`` is not positive.
+
+    Example:
+        >>> logits, loc, scale = GaussianMixtureHead(2, num_components=3)(torch.zeros(5, 15))
+        >>> logits.shape, loc.shape, scale.shape
+        (torch.Size([5, 3]), torch.Size([5, 3, 2]), torch.Size([5, 3, 2]))
+    """
+
+    distribution_class = GaussianMixture
+    param_keys = ("logits", "loc", "scale")
+
+    def __init__(
+        self,
+        action_size: int,
+        num_components: int = 4,
+        init_scale: float = 1.0,
+        min_scale: float = 0.1,
+        bound_mean: bool = True,
+        spread: float = 0.5,
+    ) -> None:
+        if num_components < 1:
+            raise ValueError(refusal(self, "num_components", "a positive integer", num_components))
+        super().__init__(num_components * (1 + 2 * action_size))
+        self.num_components, self.min_scale, self.bound_mean = num_components, min_scale, bound_mean
+        self.extract = NormalParamExtractor(scale_mapping=f"biased_softplus_{init_scale}", scale_lb=min_scale)
+        self.offset = nn.Parameter(spread * torch.randn(num_components, action_size))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[*B, K]``, means ``[*B, K, action_size]`` and standard deviations ``[*B, K, action_size]``."""
+        logits, rest = features.tensor_split((self.num_components,), -1)
+        loc, scale = self.extract(rest.unflatten(-1, (self.num_components, -1)))
+        loc = loc + self.offset
+        return logits, loc.tanh() if self.bound_mean else loc, scale
+
+    def collapsed(self, scale: Tensor) -> Tensor:
+        """Which components have shrunk to the floor in every dimension: they no longer explore.
+
+        Args:
+            scale: standard deviations ``[*B, K, action_size]``, as :meth:`forward` gives them.
+
+        Returns:
+            Booleans ``[*B, K]``.
+
+        Example:
+            >>> GaussianMixtureHead(1, 2, min_scale=0.1).collapsed(torch.tensor([[0.1], [0.5]]))
+            tensor([ True, False])
+        """
+        return (scale <= torch.as_tensor(self.min_scale, dtype=scale.dtype)).all(-1)
+
+
+class TanhGaussianMixtureHead(GaussianMixtureHead):
+    """A mixture of tanh-squashed Gaussians; actions stay inside (-1, 1).
+
+    Args:
+        action_size: dimensions of the action.
+        num_components: how many Gaussians (``K``).
+        init_scale: standard deviation before squashing, at the start.
+        min_scale: its floor.
+        spread: standard deviation of the offsets at the start.
+
+    Example:
+        >>> TanhGaussianMixtureHead(2).distribution_class.__name__
+        'TanhGaussianMixture'
+    """
+
+    distribution_class = TanhGaussianMixture
+
+    def __init__(
+        self,
+        action_size: int,
+        num_components: int = 4,
+        init_scale: float = 1.0,
+        min_scale: float = 0.05,
+        spread: float = 0.5,
+    ) -> None:
+        super().__init__(action_size, num_components, init_scale, min_scale, bound_mean=False, spread=spread)
