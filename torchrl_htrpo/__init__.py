@@ -54,7 +54,6 @@ from torchrl_htrpo.optim import (
     BacktrackingLineSearch,
     CGSolution,
     ConjugateGradient,
-    FirstOrderOptimizer,
     GaussNewtonOperator,
     HessianOperator,
     LinearOperator,
@@ -133,7 +132,6 @@ __all__ = [
     "TrustRegionProblem",
     # 5. How to move the parameters.
     "TrustRegionOptimizer",
-    "FirstOrderOptimizer",
     "ConjugateGradient",
     "CGSolution",
     "LinearOperator",
