@@ -14,9 +14,11 @@ import torch
 from htrpo import make_networks
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from settings import refuse_unknown_keys
 from torchrl.checkpoint import Checkpoint
 
 from torchrl_htrpo import evaluate, record_gif
+from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="evaluate")
@@ -28,7 +30,11 @@ def main(cfg: DictConfig) -> None:
 
     env, task = instantiate(trained.env, seed=cfg.seed), instantiate(trained.goal_task)
     _, actor, _ = make_networks(trained, env)
-    Checkpoint(actor=actor).load(Path(cfg.run) / "checkpoint", components=["actor"], map_location=cfg.device)
+    checkpoints = checkpoints_of(Path(cfg.run))
+    stored = checkpoints.best() if cfg.best else checkpoints.latest()
+    if stored is None:
+        raise FileNotFoundError(f"evaluate: run must be the folder of a run with a checkpoint, got {cfg.run}")
+    load_data(Checkpoint(actor=actor), stored, map_location=cfg.device)
 
     evaluation = evaluate(env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed)
     if cfg.gif:
@@ -39,4 +45,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    refuse_unknown_keys("evaluate")
     main()

@@ -5,12 +5,15 @@ Source: https://arxiv.org/abs/1907.12439, Algorithm 3.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from settings import check, lasting
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torchrl import timeit
 from torchrl.collectors import Collector
@@ -38,7 +41,9 @@ Networks = tuple[GoalNormalizer | None, ProbabilisticTensorDictSequential, Value
 
 def train(cfg: DictConfig) -> str:
     """Train as configured; return the run in one line."""
-    torch.manual_seed(cfg.seed)
+    check(cfg)
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(cfg.seed)
 
     # 1. The task, once to learn in and once to be examined in.
     env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
@@ -71,10 +76,11 @@ def train(cfg: DictConfig) -> str:
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr)
 
     # 5. Whole episodes, from the policy as it is.
+    batch_steps = cfg.batch_steps or cfg.num_envs * cfg.horizon
     collector = Collector(
         env,
         actor,
-        frames_per_batch=cfg.batch_steps or cfg.num_envs * cfg.horizon,
+        frames_per_batch=batch_steps,
         total_frames=-1,
         policy_device=cfg.device,
         storing_device=cfg.device,
@@ -90,15 +96,16 @@ def train(cfg: DictConfig) -> str:
         "critic_optimizer": critic_optimizer,
         "env": EnvRandomness(env),
     }
-    run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger)
-    steps = run.restore() if cfg.resume else 0
+    run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
+    steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
         warmup = env.rollout(cfg.warmup_steps // cfg.num_envs).to(cfg.device)
         normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
         steps = warmup.numel()
 
     # 7. Iterate: collect, relabel, step, fit the critic, move the statistics, examine.
-    batches, last = iter(collector), False
+    batches, enough = iter(collector), cfg.target_success or 2
+    last = bool(cfg.resume) and (steps + batch_steps > cfg.total_steps or run.success >= enough)
     with run:
         while not last:
             with timeit("collect"):
@@ -120,7 +127,7 @@ def train(cfg: DictConfig) -> str:
                 normalizer.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
 
             steps += batch.numel()
-            last = steps + batch.numel() > cfg.total_steps
+            last = steps + batch_steps > cfg.total_steps
             metrics = {
                 "train/entropy": -batch[actor.log_prob_keys[0]].mean().item(),
                 "train/success": task.success(batch).any(-1).float().mean().item(),
@@ -138,17 +145,17 @@ def train(cfg: DictConfig) -> str:
                         exam, actor, task, episodes=episodes, horizon=cfg.horizon, seed=cfg.seed + 10_000
                     )
                 metrics |= {f"eval/{name}": figure for name, figure in evaluation.metrics().items()}
-                last = last or evaluation.success >= (cfg.target_success or 2)
+                last = last or evaluation.success >= enough
             metrics |= timeit.todict(prefix="time")
             timeit.erase()
             run.log(steps, metrics)
-            run.show(success=evaluation.success, kl=result.divergence, ess=metrics["hindsight/ess"])
+            run.show(success=run.success, kl=result.divergence, ess=metrics["hindsight/ess"])
             run.save()
             if examined:
                 run.draw()
     collector.shutdown()
     print(f"checkpoint, metrics.csv and learning_curve.png are in {directory}")
-    return run.result(evaluation)
+    return run.result()
 
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> Networks:

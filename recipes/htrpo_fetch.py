@@ -12,6 +12,7 @@ from __future__ import annotations
 import hydra
 from htrpo import train
 from omegaconf import DictConfig
+from settings import refuse_unknown_keys
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="htrpo_fetch")
@@ -21,4 +22,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    refuse_unknown_keys("htrpo_fetch")
     main()

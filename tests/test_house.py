@@ -17,7 +17,6 @@ OWED = {
     "envs/fetch_physics/engine.py",
     "envs/fetch_physics/warp_graph.py",
     "envs/fetch_physics/world.py",
-    "evaluation/run.py",
     "optim/conjugate_gradient.py",
     "optim/linear_tap.py",
     "optim/row_factors.py",

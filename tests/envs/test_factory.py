@@ -130,10 +130,21 @@ def test_an_unknown_backend_is_refused_with_the_choices():
         make_goal_env("reach", backend="mjx")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_episodes_last_as_long_as_asked_for(backend):
+    env = make_goal_env("reach", 2, backend=backend, horizon=7)
+    assert length(env) == 7
+    env.close()
+
+
+def test_a_horizon_for_an_environment_that_a_function_makes_is_refused():
+    with pytest.raises(ValueError, match="horizon must be None with a function"):
+        make_goal_env(gym_counter, horizon=3)
+
+
 def test_keywords_reach_the_environment():
-    env = make_goal_env("reach", 2, horizon=7)
-    assert length(env) == 7
+    env = make_goal_env("reach", 1, backend="gymnasium", reward_type="dense")
+    assert env.rollout(1)["next", "reward"].item() not in {0.0, -1.0}
     env.close()
-    env = make_goal_env("reach", 1, backend="gymnasium", max_episode_steps=7)
-    assert length(env) == 7
-    env.close()
+    with pytest.raises(ValueError, match="dtype"):
+        make_goal_env("reach", 1, dtype=torch.int32)

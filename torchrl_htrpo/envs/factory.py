@@ -25,6 +25,7 @@ def make_goal_env(
     num_envs: int = 1,
     *,
     backend: Backend = "batched",
+    horizon: int | None = None,
     seed: int | None = None,
     num_threads: int | None = None,
     device: torch.device | str | None = None,
@@ -39,6 +40,7 @@ def make_goal_env(
         num_envs: how many run at once.
         backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.envs.FetchEnv`), or ``"gymnasium"``
             (gymnasium-robotics, one environment after another). Anything else runs on gymnasium.
+        horizon: steps after which an episode is truncated. Default: the environment's own.
         seed: of goals and starts.
         num_threads: of the batched physics; gymnasium's environments run one after another.
         device: where the tensors live.
@@ -48,7 +50,7 @@ def make_goal_env(
         An environment of batch size ``[num_envs]``, in float32.
 
     Raises:
-        ValueError: if the backend is unknown, or the environment has no goals.
+        ValueError: if the backend is unknown, the environment has no goals, or ``horizon`` comes with a function.
 
     Example:
         >>> make_goal_env("reach", num_envs=2).batch_size
@@ -60,7 +62,11 @@ def make_goal_env(
         # Needs mujoco (the extra `robotics`); the rest of the library must not.
         from torchrl_htrpo.envs.fetch import FetchEnv  # noqa: PLC0415
 
+        kwargs |= {"horizon": horizon} if horizon is not None else {}
         return FetchEnv(name, num_envs, seed=seed, num_threads=num_threads, device=device, **kwargs)  # type: ignore[arg-type]
+    if callable(name) and horizon is not None:
+        raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))
+    kwargs |= {"max_episode_steps": horizon} if horizon is not None else {}
     make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
     env = TransformedEnv(SerialEnv(num_envs, make, device=device), DoubleToFloat())
     present = list(env.observation_spec.keys())

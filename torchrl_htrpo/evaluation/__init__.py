@@ -1,9 +1,10 @@
 """Numbers and pictures: rollouts, statistics, plots, and the record of a run."""
 
+from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
 from torchrl_htrpo.evaluation.metrics import read_scalars, read_table, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.rollout import Evaluation, collect_episodes, evaluate, summarize
-from torchrl_htrpo.evaluation.run import EnvRandomness, Run
+from torchrl_htrpo.evaluation.run import Run
 from torchrl_htrpo.evaluation.statistics import success_interval
 from torchrl_htrpo.evaluation.video import record_gif
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def forget_after(directory: Path, step: int) -> None:
     for path in directory.rglob("*.csv"):
         lines = path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= step]
-        path.write_text("".join(kept))
+        replace_text(path, "".join(kept))
+
+
+def replace_text(path: Path, text: str) -> Path:
+    """Write a file that a kill leaves either as it was or complete."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text)
+    return draft.replace(path)
 
 
 def write_table(table: Table, path: Path) -> Path:
@@ -59,11 +67,11 @@ def write_table(table: Table, path: Path) -> Path:
     for name, entries in table.items():
         for step, value in entries:
             rows[step][name] = value
-    with path.open("w", newline="") as out:
-        writer = csv.DictWriter(out, ["step", *table], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
-    return path
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["step", *table], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
+    return replace_text(path, out.getvalue())
 
 
 def read_table(path: Path) -> Table:

@@ -37,8 +37,9 @@ def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str =
         axes.set(ylabel="success rate", ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=150)
-    return path
+    draft = path.with_name(f".{path.name}")  # a kill leaves the picture before
+    figure.savefig(draft, dpi=150)
+    return draft.replace(path)
 
 
 def _columns(table: Table, name: str) -> tuple[list[int], list[float]]:

@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from torch import Tensor
 from torchrl.checkpoint import Checkpoint, GlobalRNGState
-from torchrl.envs import EnvBase
 from torchrl.record.loggers import get_logger
 from tqdm import tqdm
 
-from torchrl_htrpo.evaluation.metrics import forget_after, read_scalars, write_table
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data, refuse_differences, sweep
+from torchrl_htrpo.evaluation.metrics import forget_after, read_scalars, replace_text, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
-from torchrl_htrpo.evaluation.rollout import Evaluation
-
-
-class EnvRandomness:
-    """The random state of an environment, for a checkpoint: the goals and starts still to come.
-
-    Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
-
-    Args:
-        env: the environment.
-
-    Example:
-        >>> from torchrl_htrpo.envs import BitFlipEnv
-        >>> list(EnvRandomness(BitFlipEnv(4)).state_dict())
-        ['generator']
-    """
-
-    def __init__(self, env: EnvBase) -> None:
-        self.env = env
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The state."""
-        return self.env.rng_state() if hasattr(self.env, "rng_state") else {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take the state back."""
-        if hasattr(self.env, "set_rng_state"):
-            self.env.set_rng_state(state)
+from torchrl_htrpo.evaluation.provenance import provenance, versions
 
 
 class Run:
-    """One run: a folder with metrics, a learning curve and a checkpoint, and a progress bar.
+    """One run: a folder with metrics, a learning curve and checkpoints, and a progress bar.
 
-    In the folder: ``checkpoint/`` (the last complete iteration), ``metrics.csv`` (one row per step),
-    ``learning_curve.png``, and what the logger writes.
+    In the folder: ``checkpoints/`` (the last two complete iterations and the best examined one), ``metrics.csv`` (one
+    row per step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and what the logger
+    writes.
 
     Args:
         directory: the run's folder.
         total_steps: environment steps at the end, for the progress bar.
-        backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
         name: of the run.
         components: what a checkpoint holds (anything with a ``state_dict``).
+        backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
         headline: metric of the learning curve.
+        config: what must be the same for a run to go on from a checkpoint, in values that JSON knows.
 
     Example:
         >>> import tempfile, torch
@@ -76,25 +53,60 @@ class Run:
         components: Mapping[str, object],
         backend: str = "csv",
         headline: str = "eval/success",
+        config: Mapping[str, object] | None = None,
     ) -> None:
         self.directory, self.name, self.headline = directory, name, headline
-        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0}
+        self.identity = {"config": dict(config or {}), "versions": versions()}
+        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "success": -1.0, "episodes": 0}
         self.checkpoint = Checkpoint(rng=GlobalRNGState(), progress=self.progress, **components)
+        self.rotation = checkpoints_of(directory)
         self.metrics = get_logger("csv", str(directory), "logs")
         self.logger = None if backend in ("csv", "") else get_logger(backend, str(directory), name)
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
+        self._examined = False
         self._since = time.monotonic()
 
+    def begin(self) -> int:
+        """Begin in this folder, which holds no complete iteration of another run.
+
+        Returns:
+            The environment steps done: none.
+
+        Raises:
+            FileExistsError: if it does.
+        """
+        if (latest := self.rotation.latest()) is not None:
+            expected = "a folder without checkpoints, or the run to resume"
+            raise FileExistsError(refusal(self, "directory", expected, str(latest)))
+        return self._start(0)
+
     def restore(self) -> int:
-        """Go on from the checkpoint: load every component, and forget metrics logged after it was written.
+        """Go on from the last checkpoint: load every component, and forget metrics logged after it was written.
 
         Returns:
             The environment steps done.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint.
         """
-        self.checkpoint.load(self.directory / "checkpoint")
-        steps = int(self.progress["steps"])
-        forget_after(self.directory / "logs" / "scalars", steps)
+        latest = self.rotation.latest()
+        if latest is None:
+            expected = "the folder of a run with at least one complete iteration"
+            raise FileNotFoundError(refusal(self, "directory", expected, str(self.directory)))
+        refuse_differences(latest, self.identity)
+        load_data(self.checkpoint, latest)
+        steps = self._start(int(self.progress["steps"]))
         self.bar.update(steps)
+        self.draw()
+        return steps
+
+    def _start(self, steps: int) -> int:
+        sweep(self.directory)
+        forget_after(self.directory / "logs" / "scalars", steps or -1)
+        record = self.directory / "run.json"
+        starts = json.loads(record.read_text())["starts"] if steps and record.exists() else []
+        starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
+        replace_text(record, json.dumps({"config": self.identity["config"], "starts": starts}, indent=2) + "\n")
         self._since = time.monotonic()
         return steps
 
@@ -119,6 +131,9 @@ class Run:
         self.progress["iterations"] += 1
         self.bar.update(steps - self.progress["steps"])
         self.progress["steps"] = steps
+        self._examined = "eval/success" in metrics
+        if self._examined:
+            self.progress |= {"success": metrics["eval/success"], "episodes": metrics.get("eval/episodes", 0)}
         for name, value in metrics.items():
             self.metrics.log_scalar(name, value, step=steps)
             if self.logger is not None:
@@ -129,8 +144,11 @@ class Run:
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
 
     def save(self) -> None:
-        """Write the checkpoint, replacing the last one at once or not at all."""
-        self.checkpoint.save(self.directory / "checkpoint")
+        """Write a checkpoint, complete or not at all; keep the last two, and the best that was examined."""
+        success = self.progress["success"] if self._examined else -1.0
+        self.rotation.save(
+            self.checkpoint, step=int(self.progress["steps"]), metadata={**self.identity, "success": success}
+        )
 
     def draw(self) -> None:
         """Write the table of metrics and the learning curve."""
@@ -138,9 +156,14 @@ class Run:
         write_table(table, self.directory / "metrics.csv")
         plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
 
-    def result(self, evaluation: Evaluation) -> str:
+    @property
+    def success(self) -> float:
+        """The last examined success rate, -1 before the first."""
+        return self.progress["success"]
+
+    def result(self) -> str:
         """The run in one machine-readable line."""
         return (
-            f"RESULT success={evaluation.success:.3f} episodes={evaluation.episodes} "
+            f"RESULT success={self.success:.3f} episodes={self.progress['episodes']:.0f} "
             f"env_steps={self.progress['steps']:.0f} seconds={self.progress['seconds']:.0f}"
         )

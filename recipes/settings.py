@@ -1,0 +1,161 @@
+"""What a configuration may say, seen before any work: the range of every number, and keys that nobody reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG = Path(__file__).parent / "config"
+# What may change when a run goes on: how long, how examined, how shown. Threads change no result.
+FREE = {"total_steps", "resume", "logger", "name", "target_success", "num_threads"}
+FREE |= {"eval_every", "eval_episodes", "final_episodes"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``; without ``low`` itself if ``above``; None where ``optional``."""
+
+    low: float = 0
+    high: float = inf
+    above: bool = False
+    whole: bool = False
+    optional: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        return isfinite(value) and self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        low = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
+        return f"{kind} {low}" + (f", at most {self.high:g}" if self.high < inf else "") + " or null" * self.optional
+
+
+SHARE, POSITIVE = Range(0, 1), Range(above=True)
+COUNT, OPTIONAL_COUNT = Range(1, whole=True), Range(1, whole=True, optional=True)
+
+RANGES = {
+    "seed": Range(0, 2**32 - 1, whole=True),
+    "num_bits": COUNT,
+    "horizon": COUNT,
+    "num_envs": COUNT,
+    "num_threads": OPTIONAL_COUNT,
+    "total_steps": COUNT,
+    "batch_steps": OPTIONAL_COUNT,
+    "warmup_steps": Range(whole=True),
+    "chunk_rows": OPTIONAL_COUNT,
+    "num_goals": COUNT,
+    "gradient_rows": OPTIONAL_COUNT,
+    "curvature_rows": OPTIONAL_COUNT,
+    "hidden_sizes": COUNT,  # each of them
+    "input_clip": Range(above=True, optional=True),
+    "gamma": SHARE,
+    "lmbda": SHARE,
+    "max_kl": POSITIVE,
+    "cg_damping": Range(),
+    "critic.lr": POSITIVE,
+    "critic.updates": COUNT,
+    "critic.batch_size": COUNT,
+    "eval_every": COUNT,
+    "eval_episodes": COUNT,
+    "final_episodes": COUNT,
+    "target_success": Range(0, 1, above=True, optional=True),
+    "goal_task.success_reward": POSITIVE,
+    "goal_task.reached.threshold": POSITIVE,
+    "goals.resolution": Range(),
+    "head.init_scale": POSITIVE,
+    "head.min_scale": POSITIVE,
+    "trust_region.max_divergence": POSITIVE,
+    "trust_region.damping": Range(),
+    "trust_region.direction.max_iterations": COUNT,
+    "trust_region.direction.tolerance": POSITIVE,
+    "trust_region.search.max_trials": COUNT,
+    "trust_region.search.accept_ratio": SHARE,
+    "trust_region.search.divergence_tolerance": Range(1),
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse values outside their range, and sizes that do not fit together.
+
+    Raises:
+        ValueError: naming every such key, its value and what it may be.
+    """
+    found = [f"{key}={_shown(value)} must be {RANGES[key]}" for key, value in _outside(cfg)] or _misfits(cfg)
+    if found:
+        raise ValueError(f"{cfg.name}: " + "; ".join(found))
+
+
+def _outside(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    for key, allowed in RANGES.items():
+        value = OmegaConf.select(cfg, key, default=...)
+        each = list(value) if OmegaConf.is_list(value) else [value]
+        if value is not ... and not all(one in allowed for one in each):
+            yield key, value
+
+
+def _misfits(cfg: DictConfig) -> list[str]:
+    episodes, batch = cfg.num_envs * cfg.horizon, cfg.batch_steps or cfg.num_envs * cfg.horizon
+    bits, warm = cfg.get("num_bits", cfg.horizon), cfg.warmup_steps
+    holds = {
+        f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
+        f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
+        f"total_steps={cfg.total_steps} must be at least {warm + batch}: warmup_steps and one batch": (
+            cfg.total_steps >= warm + batch
+        ),
+        f"warmup_steps={warm} must be a multiple of num_envs = {cfg.num_envs}, above 0 with normalize": (
+            warm % cfg.num_envs == 0 and (warm > 0 or not cfg.normalize)
+        ),
+    }
+    return [rule for rule, held in holds.items() if not held]
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def lasting(cfg: DictConfig) -> dict[str, Any]:
+    """What must stay as it is for a run to go on, with every reference resolved."""
+    kept = {key: value for key, value in OmegaConf.to_container(cfg, resolve=True).items() if key not in FREE}
+    return {**kept, "env": {key: value for key, value in kept["env"].items() if key not in FREE}}
+
+
+def refuse_unknown_keys(name: str, arguments: list[str] | None = None) -> None:
+    """Stop at an override of a key that the configuration lacks, and name the nearest that it has.
+
+    Args:
+        name: of the configuration.
+        arguments: of the command line; default: this process's.
+
+    Raises:
+        SystemExit: if there is one.
+    """
+    given = [text for text in (sys.argv[1:] if arguments is None else arguments) if not text.startswith("-")]
+    with initialize_config_dir(str(CONFIG), version_base="1.3"):
+        known = set(_keys(compose(name))) | {folder.name for folder in CONFIG.iterdir() if folder.is_dir()}
+    for override in OverridesParser.create().parse_overrides([text for text in given if "=" in text]):
+        key = override.key_or_group
+        # With a plus, a new argument of a component is meant; a new key on its own nobody would read.
+        added = override.is_add() and "." in key
+        if not added and key not in known and not key.startswith("hydra."):
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            raise SystemExit(f"{name}: {key} is not a key" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in cfg:
+        yield f"{prefix}{key}"
+        if OmegaConf.is_dict(node := cfg._get_node(key)):
+            yield from _keys(node, f"{prefix}{key}.")

@@ -1,0 +1,159 @@
+"""The record of a run: what is where, and what a second start makes of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from torchrl_htrpo.evaluation import Run, read_scalars, read_table
+
+EXAMINED = {"eval/success": 0.5, "eval/success_low": 0.4, "eval/success_high": 0.6, "eval/episodes": 8.0}
+
+
+@pytest.fixture
+def net():
+    return torch.nn.Linear(2, 1)
+
+
+@pytest.fixture
+def opened(tmp_path, net):
+    def make(**kwargs) -> Run:
+        kwargs = {"config": {"gamma": 0.9}, **kwargs}
+        return Run(tmp_path, 100, name="test", components={"net": net}, **kwargs)
+
+    return make
+
+
+def iterate(run: Run, *steps: int, success: float = 0.5) -> None:
+    for step in steps:
+        run.log(step, EXAMINED | {"eval/success": success})
+        run.save()
+
+
+def test_a_run_leaves_checkpoints_metrics_a_curve_and_where_it_comes_from(opened, tmp_path):
+    with opened() as run:
+        assert run.begin() == 0
+        iterate(run, 10, 20, 30)
+        run.draw()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoints",
+        "learning_curve.png",
+        "logs",
+        "metrics.csv",
+        "run.json",
+    }
+    assert read_table(tmp_path / "metrics.csv")["eval/success"] == [(10, 0.5), (20, 0.5), (30, 0.5)]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["config"] == {"gamma": 0.9} and [start["step"] for start in record["starts"]] == [0]
+
+
+def test_a_run_goes_on_where_its_last_checkpoint_was_written(opened, net, tmp_path):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    kept, draw = net.weight.clone(), torch.rand(3)
+    run.log(20, {"eval/success": 0.9})  # killed before the checkpoint
+    with torch.no_grad():
+        net.weight.zero_()
+    again = opened()
+    assert again.restore() == 10 and again.iterations == 1 and again.success == 0.5
+    assert torch.equal(net.weight, kept) and torch.equal(torch.rand(3), draw)
+    iterate(again, 20)
+    scalars = read_scalars(tmp_path / "logs" / "scalars")
+    assert all([step for step, _ in rows] == [10, 20] for rows in scalars.values())
+    assert scalars["eval/success"] == [(10, 0.5), (20, 0.5)]
+    assert [start["step"] for start in json.loads((tmp_path / "run.json").read_text())["starts"]] == [0, 10]
+
+
+def test_going_on_brings_the_table_up_to_the_checkpoint(opened, tmp_path):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    run.draw()
+    iterate(run, 20)  # killed before it was drawn
+    opened().restore()
+    assert [step for step, _ in read_table(tmp_path / "metrics.csv")["eval/success"]] == [10, 20]
+
+
+def test_the_seconds_of_both_halves_are_summed(opened):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    run.progress["seconds"] = 1000.0
+    run.save()
+    again = opened()
+    again.restore()
+    iterate(again, 20)
+    assert 1000 <= again.progress["seconds"] < 1060
+
+
+def test_a_folder_with_checkpoints_is_not_begun_anew(opened):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    with pytest.raises(FileExistsError, match="Run: directory must be a folder without checkpoints"):
+        opened().begin()
+
+
+def test_rows_of_a_run_killed_in_its_first_iteration_do_not_stay(opened, tmp_path):
+    run = opened()
+    run.begin()
+    run.log(10, EXAMINED)
+    again = opened()
+    again.begin()
+    iterate(again, 10)
+    assert read_scalars(tmp_path / "logs" / "scalars")["eval/success"] == [(10, 0.5)]
+
+
+def test_a_folder_without_checkpoints_cannot_be_gone_on_with(opened):
+    with pytest.raises(FileNotFoundError, match="at least one complete iteration"):
+        opened().restore()
+
+
+def test_another_configuration_is_refused_and_nothing_is_loaded(opened, net):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    with torch.no_grad():
+        net.weight.fill_(7.0)
+    with pytest.raises(ValueError, match=r"config.gamma: 0.9 there, 0.5 here"):
+        opened(config={"gamma": 0.5}).restore()
+    assert (net.weight == 7.0).all()
+
+
+def test_other_versions_are_refused(opened, monkeypatch):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    monkeypatch.setattr("torchrl.__version__", "0.0.1")
+    with pytest.raises(ValueError, match=r"versions.torchrl: .* there, '0.0.1' here"):
+        opened().restore()
+
+
+def test_the_best_examined_iteration_is_kept_beside_the_last_two(opened):
+    run = opened()
+    run.begin()
+    for step, success in ((10, 0.9), (20, 0.2), (30, 0.3)):
+        iterate(run, step, success=success)
+    run.log(40, {"critic/loss": 1.0})  # not examined: no better than the last examined one, for all we know
+    run.save()
+    kept = [int(path.name.split("-")[1]) for path in run.rotation.checkpoints()]
+    assert kept == [10, 30, 40] and run.rotation.best() == run.rotation.checkpoints()[0]
+
+
+def test_the_last_line_is_of_the_last_examination(opened):
+    run = opened()
+    run.begin()
+    iterate(run, 10)
+    run.log(20, {"critic/loss": 1.0})
+    assert run.result().startswith("RESULT success=0.500 episodes=8 env_steps=20 seconds=")
+
+
+def test_another_logger_gets_what_the_table_gets(opened, tmp_path):
+    pytest.importorskip("tensorboard")
+    run = opened(backend="tensorboard")
+    run.begin()
+    iterate(run, 10)
+    assert list(tmp_path.rglob("events.out.*"))

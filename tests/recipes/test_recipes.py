@@ -1,0 +1,96 @@
+"""Every recipe runs through its command line; every choice composes and takes a step."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import imageio.v3 as imageio
+import pytest
+
+from tests.recipes.conftest import RECIPES, TINY, budget, run
+from torchrl_htrpo.evaluation import read_table
+
+RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
+
+
+def figures(line: str) -> dict[str, str]:
+    """The last line, parsed."""
+    assert RESULT.fullmatch(line), line
+    return dict(pair.split("=") for pair in line.split()[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", TINY)
+def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
+    if recipe == "htrpo_fetch":
+        pytest.importorskip("mujoco")
+    done = run(recipe, *TINY[recipe], budget(recipe, 2), "hydra.run.dir=made", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = figures(done.stdout.splitlines()[-1])
+    assert result["episodes"] == "4" and result["env_steps"] == budget(recipe, 2).split("=")[1]
+
+    made = tmp_path / "made"
+    table = read_table(made / "metrics.csv")
+    assert len(table["step/divergence"]) == len(table["eval/success"]) == 2
+    assert (made / "learning_curve.png").stat().st_size > 1000
+    assert len(list((made / "checkpoints").iterdir())) == 2
+    start = json.loads((made / "run.json").read_text())["starts"][0]
+    assert start["versions"].keys() >= {"python", "torch", "torchrl", "tensordict", "torchrl_htrpo"}
+    assert start["machine"].keys() >= {"processor", "cores", "torch_threads", "gpu"}
+
+    drawing = ("gif=policy.gif", "gif_episodes=1") if recipe == "htrpo_fetch" else ()
+    examined = run("evaluate", "run=made", "episodes=3", *drawing, folder=tmp_path)
+    if drawing and examined.returncode and re.search(r"EGL|OpenGL|MUJOCO_GL", examined.stderr):
+        examined = run("evaluate", "run=made", "episodes=3", folder=tmp_path)  # this machine cannot draw
+    elif drawing:
+        assert len(imageio.imread(tmp_path / "policy.gif")) == 5
+    assert examined.returncode == 0, examined.stderr[-2000:]
+    assert figures(examined.stdout.splitlines()[-1])["episodes"] == "3"
+
+
+@pytest.mark.parametrize("recipe", TINY)
+@pytest.mark.parametrize("group", ["advantage", "divergence", "goals", "trust_region"])
+def test_every_choice_takes_a_step(recipe, group, trained, tmp_path):
+    if recipe == "htrpo_fetch":
+        pytest.importorskip("mujoco")
+    for file in sorted((RECIPES / "config" / group).glob("*.yaml")):
+        folder = tmp_path / file.stem
+        result = figures(trained(recipe, f"{group}={file.stem}", budget(recipe, 1), directory=folder))
+        assert result["env_steps"] == budget(recipe, 1).split("=")[1]
+        loss = read_table(folder / "metrics.csv")["critic/loss"]
+        assert len(loss) == 1 and loss[0][1] >= 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "head", "more"),
+    [
+        ("htrpo_fetch", "gaussian", ()),
+        ("htrpo_fetch", "tanh_normal", ()),
+        ("htrpo_fetch", "categorical", ("+env.control=discrete",)),
+        ("htrpo_bitflip", "categorical", ()),
+    ],
+)
+def test_every_head_takes_a_step_where_its_actions_fit(recipe, head, more, trained, tmp_path):
+    if recipe == "htrpo_fetch":
+        pytest.importorskip("mujoco")
+    trained(recipe, f"head={head}", *more, budget(recipe, 1), directory=tmp_path)
+    steps = read_table(tmp_path / "metrics.csv")
+    assert steps["step/accepted"][0][1] in {0.0, 1.0} and steps["hindsight/ess"][0][1] > 0
+
+
+@pytest.mark.parametrize("key", ["weighted", "per_decision", "skip_held_goals"])
+def test_every_switch_takes_a_step(key, trained, tmp_path):
+    trained("htrpo_bitflip", f"{key}=false", budget("htrpo_bitflip", 1), directory=tmp_path)
+    assert read_table(tmp_path / "metrics.csv")["hindsight/ess"][0][1] > 0
+
+
+def test_a_run_stops_when_an_evaluation_reaches_the_target(trained, tmp_path):
+    # any success at all will do: of four random goals of four bits some are one flip away
+    line = trained("htrpo_bitflip", "target_success=0.01", "eval_episodes=64", "total_steps=6400", directory=tmp_path)
+    assert int(figures(line)["env_steps"]) < 6400 and float(figures(line)["success"]) > 0
+
+
+def test_evaluations_come_as_often_as_asked_for_and_at_the_end(trained, tmp_path):
+    trained("htrpo_bitflip", "eval_every=3", "final_episodes=6", budget("htrpo_bitflip", 5), directory=tmp_path)
+    assert read_table(tmp_path / "metrics.csv")["eval/episodes"] == [(64, 4.0), (256, 4.0), (320, 6.0)]

@@ -1,0 +1,119 @@
+"""Checkpoints of a run: which are kept, which may go on, and that reading one runs no code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.envs import EnvBase
+
+from torchrl_htrpo._errors import refusal
+
+# What TorchRL's checkpoints are made of; tensordict would unpickle an ``other.pickle`` laid beside them.
+_DATA = {".json", ".memmap"}
+
+
+class EnvRandomness:
+    """The random state of an environment, for a checkpoint: the goals and starts still to come.
+
+    Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
+
+    Args:
+        env: the environment.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> list(EnvRandomness(BitFlipEnv(4)).state_dict())
+        ['generator']
+    """
+
+    def __init__(self, env: EnvBase) -> None:
+        self.env = env
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state."""
+        return self.env.rng_state() if hasattr(self.env, "rng_state") else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back."""
+        if hasattr(self.env, "set_rng_state"):
+            self.env.set_rng_state(state)
+
+
+def checkpoints_of(directory: Path) -> CheckpointRotation:
+    """The checkpoints of a run: the last two, and the one of the best examined policy.
+
+    Each has a folder of its own that appears at once and complete, so a kill leaves the one before.
+
+    Args:
+        directory: the run's folder.
+
+    Returns:
+        TorchRL's rotation; ``latest()`` and ``best()`` are folders, or None.
+    """
+    return CheckpointRotation(directory / "checkpoints", keep_last=2, keep_best=("success", "max"))
+
+
+def load_data(checkpoint: Checkpoint, path: Path, **kwargs: Any) -> None:
+    """Load a checkpoint, after seeing that it holds tensors and JSON only.
+
+    Args:
+        checkpoint: what to load into.
+        path: the checkpoint's folder.
+        **kwargs: of ``Checkpoint.load``.
+
+    Raises:
+        ValueError: if there is a file that could carry code (a pickle), or a link.
+    """
+    files = [file for file in sorted(path.rglob("*")) if file.is_symlink() or not file.is_dir()]
+    foreign = [str(file.relative_to(path)) for file in files if file.is_symlink() or file.suffix not in _DATA]
+    if not path.is_dir() or foreign:
+        expected = "a folder of tensors and JSON only (anything else may carry code)"
+        raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, foreign or "a file"))
+    checkpoint.load(path, **kwargs)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two nested configurations.
+
+    Example:
+        >>> differences({"gamma": 0.98, "critic": {"lr": 0.1}}, {"gamma": 0.9, "critic": {"lr": 0.1}})
+        ['gamma: 0.98 there, 0.9 here']
+    """
+    old, new = _flat(there), _flat(here)
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key, "nothing") != new.get(key, "nothing")]
+    return [f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} here" for key in keys]
+
+
+def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
+    """See that a checkpoint is of the same configuration and versions.
+
+    Args:
+        path: the checkpoint.
+        here: ``config`` and ``versions`` of the run that would go on.
+
+    Raises:
+        ValueError: if it is not, with the differences.
+    """
+    metadata = Checkpoint.manifest(path)["metadata"]
+    there = {key: metadata.get(key, {}) for key in here}
+    if found := differences(there, here):
+        expected = "of the same configuration and versions"
+        raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, "; ".join(found)))
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a kill left half written or half removed."""
+    for rest in (directory / "checkpoints").glob(".*"):
+        shutil.rmtree(rest)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
