@@ -54,6 +54,7 @@ from torchrl_htrpo.optim import (
     BacktrackingLineSearch,
     CGSolution,
     ConjugateGradient,
+    FirstOrderOptimizer,
     GaussNewtonOperator,
     HessianOperator,
     LinearOperator,
@@ -132,6 +133,7 @@ __all__ = [
     "TrustRegionProblem",
     # 5. How to move the parameters.
     "TrustRegionOptimizer",
+    "FirstOrderOptimizer",
     "ConjugateGradient",
     "CGSolution",
     "LinearOperator",

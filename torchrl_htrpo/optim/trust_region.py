@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
@@ -16,8 +14,9 @@ from torchrl_htrpo.optim.curvature import curvature
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
 from torchrl_htrpo.optim.row_store import RowStore
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
+from torchrl_htrpo.optim.values import value_and_gradient, values
 from torchrl_htrpo.optim.vectors import axpy, dot
-from torchrl_htrpo.problem import TermFn, TrustRegionProblem
+from torchrl_htrpo.problem import TrustRegionProblem
 
 DampingMode = Literal["relative", "absolute"]
 _REFUSALS = {
@@ -109,7 +108,7 @@ class TrustRegionOptimizer:
         if not problem.terms:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()
-        surrogate, divergence, gradient = _value_and_gradient(problem, before)
+        surrogate, divergence, gradient = value_and_gradient(problem, before)
         squared = dot(gradient, gradient).item()
         if not math.isfinite(squared) or not math.isfinite(surrogate):
             return StepResult(StepStatus.NON_FINITE)
@@ -141,7 +140,7 @@ class TrustRegionOptimizer:
     ) -> SearchResult:
         def evaluate(step: float) -> tuple[float, float]:
             self.params.data.update_(axpy(step, full, before))
-            value, apart = _values(problem, self.params.data)
+            value, apart = values(problem, self.params.data)
             return value - surrogate, apart
 
         accepted = False
@@ -176,35 +175,5 @@ class TrustRegionOptimizer:
         )
 
 
-@torch.no_grad()
-def _values(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float]:
-    try:
-        pairs = [torch.stack(term(params)) for term in problem.terms]
-    except ValueError:
-        # A distribution refuses its parameters. It took those before the step: this trial went too far.
-        return math.nan, math.nan
-    surrogate, divergence = torch.stack(pairs).sum(0, dtype=torch.float64).tolist()
-    return surrogate, divergence
-
-
-def _value_and_gradient(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
-    values: list[Tensor] = []
-    total = None
-    for term in problem.terms:
-        gradient, (surrogate, divergence) = torch.func.grad(_surrogate_first(term), has_aux=True)(params)
-        values.append(torch.stack((surrogate, divergence)))
-        total = gradient if total is None else total.add_(gradient)
-    surrogate, divergence = torch.stack(values).sum(0, dtype=torch.float64).tolist()
-    return surrogate, divergence, total
-
-
 def _weightless(problem: TrustRegionProblem) -> bool:
     return bool(problem.residuals) and not any(weight.any() for _, weight in problem.residuals)
-
-
-def _surrogate_first(term: TermFn) -> Callable[[TensorDictBase], tuple[Tensor, tuple[Tensor, Tensor]]]:
-    def value(params: TensorDictBase) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        surrogate, divergence = term(params)
-        return surrogate, (surrogate.detach(), divergence.detach())
-
-    return value

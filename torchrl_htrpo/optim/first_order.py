@@ -1,0 +1,73 @@
+"""A first-order step on the same problem: hindsight policy gradient, for comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from torchrl_htrpo.optim.step_result import StepResult, StepStatus
+from torchrl_htrpo.optim.values import value_and_gradient, values
+from torchrl_htrpo.optim.vectors import axpy, dot
+from torchrl_htrpo.problem import TrustRegionProblem
+
+OptimizerFn = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+
+
+class FirstOrderOptimizer:
+    r"""One step of a torch optimizer up the gradient of the surrogate; the divergence is reported, not bounded.
+
+    At the old policy the gradient of the surrogate is :math:`\sum_m c_m A_m \nabla \log\pi(a|s,g')`: on a relabelled,
+    weighted batch this is the hindsight policy gradient (HPG, eq. 3 with hindsight goals).
+
+    Args:
+        params: the parameters, updated in place (``objective.trainable_params``).
+        optimizer: makes the torch optimizer from the parameters.
+
+    Example:
+        >>> from functools import partial
+        >>> from tensordict import TensorDict
+        >>> params = TensorDict(x=torch.zeros(2))
+        >>> problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)])
+        >>> FirstOrderOptimizer(params, partial(torch.optim.SGD, lr=0.5)).step(problem).gain
+        1.0
+
+    Source: `Hindsight policy gradients <https://arxiv.org/abs/1711.06006>`_.
+    """
+
+    def __init__(self, params: TensorDictBase, optimizer: OptimizerFn) -> None:
+        self.params = params
+        self.optimizer = optimizer(list(params.values(True, True)))
+
+    def step(self, problem: TrustRegionProblem) -> StepResult:
+        """Take one step; see :meth:`TrustRegionOptimizer.step`."""
+        if not problem.terms:
+            return StepResult(StepStatus.NO_ROWS)
+        before = self.params.data.clone()
+        surrogate, divergence, gradient = value_and_gradient(problem, before)
+        squared = dot(gradient, gradient).item()
+        if not math.isfinite(squared) or not math.isfinite(surrogate):
+            return StepResult(StepStatus.NON_FINITE)
+        if squared == 0.0:
+            return StepResult(StepStatus.ZERO_GRADIENT)
+        for key in gradient.keys(True, True):
+            self.params.get(key).grad = -gradient.get(key)
+        self.optimizer.step()
+        change = axpy(-1.0, before, self.params.data)
+        value, apart = values(problem, self.params.data)
+        if not (math.isfinite(value) and math.isfinite(apart)):
+            self.params.data.update_(before)
+            return StepResult(StepStatus.NON_FINITE)
+        return StepResult(
+            StepStatus.ACCEPTED,
+            expected_gain=dot(gradient, change).item(),
+            gain=value - surrogate,
+            divergence_before=divergence,
+            divergence=apart,
+            step_fraction=1.0,
+            step_norm=dot(change, change).sqrt().item(),
+            trials=1,
+        )
