@@ -17,11 +17,6 @@ OWED = {
     "envs/fetch_physics/engine.py",
     "envs/fetch_physics/warp_graph.py",
     "envs/fetch_physics/world.py",
-    "optim/conjugate_gradient.py",
-    "optim/linear_tap.py",
-    "optim/row_factors.py",
-    "optim/row_jacobian.py",
-    "optim/row_store.py",
 }
 UPPER = ("transforms", "objectives", "optim", "evaluation")
 LOWER = ("modules", "envs")

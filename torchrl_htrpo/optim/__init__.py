@@ -4,6 +4,7 @@ from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.curvature import GaussNewtonOperator, HessianOperator, LinearOperator, curvature
 from torchrl_htrpo.optim.first_order import FirstOrderOptimizer
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
+from torchrl_htrpo.optim.preconditioner import KroneckerPreconditioner
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
 from torchrl_htrpo.optim.trust_region import TrustRegionOptimizer
 
@@ -14,6 +15,7 @@ __all__ = [
     "FirstOrderOptimizer",
     "GaussNewtonOperator",
     "HessianOperator",
+    "KroneckerPreconditioner",
     "LinearOperator",
     "SearchResult",
     "StepResult",
