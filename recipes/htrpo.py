@@ -154,7 +154,7 @@ def train(cfg: DictConfig) -> str:
             if examined:
                 run.draw()
     collector.shutdown()
-    print(f"checkpoint, metrics.csv and learning_curve.png are in {directory}")
+    print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
     return run.result()
 
 

@@ -65,6 +65,7 @@ def main(cfg: DictConfig) -> None:
     components = {"actor": actor, "critic": critic, "critic_optimizer": critic_optimizer}
     name, steps, episode_return = f"trpo_{cfg.env}", 0, float("nan")
     run = Run(directory, cfg.total_steps, name=name, components=components, headline="train/episode_return")
+    run.begin()
     with run:
         for batch in collector:
             with timeit("policy"):
@@ -97,7 +98,7 @@ def main(cfg: DictConfig) -> None:
             run.save()
         run.draw()
     collector.shutdown()
-    print(f"checkpoint, metrics.csv and learning_curve.png are in {directory}")
+    print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
     print(f"RESULT return={episode_return:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}")
 
 
