@@ -1,0 +1,30 @@
+"""Presets set what they say, and run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.recipes.conftest import budget
+from torchrl_htrpo.evaluation import read_table
+
+
+@pytest.mark.parametrize("preset", ["paper", "discrete"])
+def test_every_preset_takes_a_step(preset, trained, tmp_path):
+    pytest.importorskip("mujoco")
+    trained("htrpo_fetch", f"+preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
+    assert read_table(tmp_path / "metrics.csv")["hindsight/ess"][0][1] > 0
+
+
+def test_the_paper_preset_is_tables_2_and_3(configured):
+    cfg = configured("htrpo_fetch", "+preset=paper", tiny=False)
+    assert (cfg.batch_steps, cfg.num_goals, cfg.gamma, list(cfg.hidden_sizes)) == (3200, 100, 0.98, [256, 256, 256])
+    assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization) == (5e-4, 20, "paper")
+    assert (cfg.trust_region.max_divergence, cfg.trust_region.damping) == (2e-5, 1e-3)
+    assert cfg.advantage["_target_"].endswith("TD0Estimator")
+    assert cfg.gradient_rows is None and cfg.curvature_rows is None
+
+
+def test_the_discrete_preset_is_table_2(configured):
+    cfg = configured("htrpo_fetch", "+preset=discrete", tiny=False)
+    assert (cfg.batch_steps, cfg.env.control) == (1600, "discrete")
+    assert cfg.batch_steps % (cfg.num_envs * cfg.horizon) == 0
