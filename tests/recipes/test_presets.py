@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.recipes.conftest import budget
+from tests.recipes.runs import budget
 from torchrl_htrpo.evaluation import read_table
 
 

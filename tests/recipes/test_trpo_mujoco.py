@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.recipes.conftest import run
+from tests.recipes.runs import run
 from torchrl_htrpo.evaluation import read_table
 
 TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps=600", "hidden_sizes=[16]")
