@@ -7,7 +7,16 @@ The public names, in the order of the data flow. Source: `HTRPO <https://arxiv.o
 from typing import TYPE_CHECKING
 
 from torchrl_htrpo import envs
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, make_goal_env, same
+from torchrl_htrpo.envs import (
+    BitFlipEnv,
+    DetourEnv,
+    GearShiftEnv,
+    GoalTask,
+    PositionGoalEnv,
+    Within,
+    make_goal_env,
+    same,
+)
 from torchrl_htrpo.modules import (
     CategoricalHead,
     FullCovarianceHead,
@@ -91,6 +100,9 @@ __all__ = [
     "Within",
     "same",
     "BitFlipEnv",
+    "DetourEnv",
+    "GearShiftEnv",
+    "PositionGoalEnv",
     "FetchEnv",
     "make_goal_env",
     # 2. Policies, critics and their inputs.

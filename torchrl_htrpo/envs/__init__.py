@@ -3,13 +3,26 @@
 from typing import TYPE_CHECKING
 
 from torchrl_htrpo.envs.bit_flip import BitFlipEnv
+from torchrl_htrpo.envs.detour import DetourEnv
 from torchrl_htrpo.envs.factory import make_goal_env
+from torchrl_htrpo.envs.gear_shift import GearShiftEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
+from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 if TYPE_CHECKING:
     from torchrl_htrpo.envs.fetch import FetchEnv
 
-__all__ = ["BitFlipEnv", "FetchEnv", "GoalTask", "Within", "make_goal_env", "same"]
+__all__ = [
+    "BitFlipEnv",
+    "DetourEnv",
+    "FetchEnv",
+    "GearShiftEnv",
+    "GoalTask",
+    "PositionGoalEnv",
+    "Within",
+    "make_goal_env",
+    "same",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,135 @@
+"""What small torch-native goal tasks share: specs, seeds, whole episodes."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Binary, Composite, TensorSpec, Unbounded
+from torchrl.envs import EnvBase
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
+
+
+class PositionGoalEnv(EnvBase):
+    """Move a position to a goal; episodes of exactly ``horizon`` steps.
+
+    Batched, torch-native, on any device. A success does not end an episode: what follows is still worth relabelling,
+    and batches are whole episodes without padding. Subclasses say where to start and to go (:meth:`draw`), what an
+    action does (:meth:`move`) and what is seen (:meth:`observe`).
+
+    Keys: ``observation`` ``[N, d_o]``, ``achieved_goal`` (the position) and ``desired_goal`` ``[N, d_g]``, ``reward``
+    ``[N, 1]`` (-1, and 0 where the goal holds), ``is_success`` ``[N, 1]``, ``step_count`` ``[N, 1]``.
+
+    Args:
+        action_spec: the action of one environment, or a composite of its parts.
+        observation_size: ``d_o``.
+        goal_size: ``d_g``.
+        threshold: distance at which a goal is reached.
+        horizon: steps of an episode.
+        num_envs: how many run at once (``N``).
+        seed: seed of the goals.
+        device: where the environment lives.
+
+    Raises:
+        ValueError: if ``horizon`` or ``num_envs`` is not positive.
+    """
+
+    batch_locked = True
+
+    def __init__(
+        self,
+        action_spec: TensorSpec,
+        observation_size: int,
+        goal_size: int,
+        threshold: float,
+        *,
+        horizon: int,
+        num_envs: int,
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        for name, value in (("horizon", horizon), ("num_envs", num_envs)):
+            if value < 1:
+                raise ValueError(refusal(self, name, "a positive integer", value))
+        super().__init__(device=device, batch_size=torch.Size([num_envs]))
+        self.horizon, self.within = horizon, Within(threshold)
+        goal = Unbounded((num_envs, goal_size), device=device)
+        flag = Binary(n=1, shape=(num_envs, 1), dtype=torch.bool, device=device)
+        self.observation_spec = Composite(
+            observation=Unbounded((num_envs, observation_size), device=device),
+            achieved_goal=goal,
+            desired_goal=goal.clone(),
+            is_success=flag,
+            step_count=Unbounded((num_envs, 1), dtype=torch.int64, device=device),
+            shape=self.batch_size,
+            device=device,
+        )
+        action = action_spec.expand(num_envs, *action_spec.shape)
+        action = action if device is None else action.to(device)
+        self.full_action_spec = Composite(action=action, shape=self.batch_size, device=device)
+        self.reward_spec = Unbounded((num_envs, 1), device=device)
+        self.done_spec = Composite(
+            done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
+        )
+        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Positions to start from and goals, each ``[N, d_g]``, from :attr:`generator`."""
+        raise NotImplementedError
+
+    def move(self, position: Tensor, action: Tensor | TensorDictBase) -> Tensor:
+        """The positions ``[N, d_g]`` after an action."""
+        raise NotImplementedError
+
+    def observe(self, position: Tensor) -> Tensor:
+        """What is seen ``[N, d_o]``; the position unless a subclass says otherwise."""
+        return position.clone()
+
+    def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
+        """The goal task of this environment: nearness of the position."""
+        return GoalTask(self.within, reward, success_reward)
+
+    def uniform(self, size: int) -> Tensor:
+        """Numbers in [-1, 1) ``[N, size]``, from :attr:`generator`."""
+        return 2 * torch.rand((*self.batch_size, size), generator=self.generator, device=self.device) - 1
+
+    def _set_seed(self, seed: int | None) -> None:
+        self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
+
+    def rng_state(self) -> dict[str, Tensor]:
+        """What the coming goals depend on."""
+        return {"generator": self.generator.get_state()}
+
+    def set_rng_state(self, state: dict[str, Tensor]) -> None:
+        """Make the coming resets draw what they would have drawn when the state was taken."""
+        self.generator.set_state(state["generator"])
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+        # A partial reset needs no merging here: TorchRL keeps the entries of the environments that go on.
+        position, goal = self.draw()
+        return self._state(position, goal, self._zeros(torch.int64))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        position = self.move(tensordict.get("achieved_goal"), tensordict.get("action"))
+        state = self._state(position, tensordict.get("desired_goal"), tensordict.get("step_count") + 1)
+        return state.set("reward", state.get("is_success").to(position.dtype) - 1)
+
+    def _state(self, position: Tensor, goal: Tensor, steps: Tensor) -> TensorDict:
+        truncated = steps >= self.horizon
+        return TensorDict(
+            observation=self.observe(position),
+            achieved_goal=position,
+            desired_goal=goal,
+            is_success=self.within(position, goal).unsqueeze(-1),
+            step_count=steps,
+            done=truncated,
+            truncated=truncated.clone(),
+            terminated=self._zeros(torch.bool),
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _zeros(self, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(*self.batch_size, 1, dtype=dtype, device=self.device)
