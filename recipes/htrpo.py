@@ -6,6 +6,7 @@ Source: https://arxiv.org/abs/1907.12439, Algorithm 3.
 from __future__ import annotations
 
 import random
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from settings import check, lasting
 from tensordict.nn import ProbabilisticTensorDictSequential
+from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.envs import Compose, EnvBase
@@ -122,6 +124,7 @@ def train(cfg: DictConfig) -> str:
                     loss = objective.loss_critic(critic_rows(relabelled))
                     critic_optimizer.zero_grad()
                     loss.backward()
+                    clip_grad_norm_(critic.parameters(), inf, error_if_nonfinite=True)  # clips nothing: stops at NaN
                     critic_optimizer.step()
             if normalizer is not None:
                 normalizer.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])

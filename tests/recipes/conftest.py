@@ -1,10 +1,7 @@
-"""Recipes, run inside the test or through their command line."""
+"""Recipes, run inside the test."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,33 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-ROOT = Path(__file__).parents[2]
-RECIPES = ROOT / "recipes"
-EXAM = ("eval_episodes=4", "final_episodes=4")
-TINY = {
-    "htrpo_bitflip": ("num_bits=4", "hidden_sizes=[8]", "critic.updates=2", "target_success=null", *EXAM),
-    "htrpo_fetch": (
-        "num_envs=4",
-        "horizon=5",
-        "batch_steps=20",
-        "warmup_steps=20",
-        "num_threads=1",
-        "hidden_sizes=[8]",
-        "num_goals=6",
-        "gradient_rows=64",
-        "curvature_rows=32",
-        "critic.updates=2",
-        "critic.batch_size=64",
-        *EXAM,
-    ),
-}
-STEPS = {"htrpo_bitflip": 64, "htrpo_fetch": 20}  # of an iteration
-WARMUP = {"htrpo_bitflip": 0, "htrpo_fetch": 20}
-
-
-def budget(name: str, iterations: int) -> str:
-    """The budget of so many iterations."""
-    return f"total_steps={WARMUP[name] + iterations * STEPS[name]}"
+from tests.recipes.runs import RECIPES, TINY
 
 
 @pytest.fixture(autouse=True)
@@ -72,27 +43,3 @@ def trained(configured) -> Callable[..., str]:
         return train(configured(name, *overrides, directory=directory))
 
     return make
-
-
-def command(script: str, *overrides: str) -> list[str]:
-    """The command line of a recipe."""
-    return [sys.executable, "-W", "ignore", str(RECIPES / f"{script}.py"), *overrides]
-
-
-def environment() -> dict[str, str]:
-    """One thread, the library of this checkout, quiet."""
-    drawing = {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
-    return os.environ | drawing | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}
-
-
-def run(script: str, *overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a recipe in a process of its own."""
-    return subprocess.run(
-        command(script, *overrides),
-        env=environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )

@@ -8,7 +8,7 @@ import re
 import imageio.v3 as imageio
 import pytest
 
-from tests.recipes.conftest import RECIPES, TINY, budget, run
+from tests.recipes.runs import RECIPES, TINY, budget, run
 from torchrl_htrpo.evaluation import read_table
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tests.recipes.conftest import TINY, run
+from tests.recipes.runs import TINY, run
 
 
 @pytest.fixture
