@@ -6,10 +6,12 @@ import json
 import re
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 
 from tests.recipes.runs import RECIPES, TINY, budget, run
 from torchrl_htrpo.evaluation import read_table
+from torchrl_htrpo.evaluation.checkpoints import checkpoints_of
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
 
@@ -94,3 +96,12 @@ def test_a_run_stops_when_an_evaluation_reaches_the_target(trained, tmp_path):
 def test_evaluations_come_as_often_as_asked_for_and_at_the_end(trained, tmp_path):
     trained("htrpo_bitflip", "eval_every=3", "final_episodes=6", budget("htrpo_bitflip", 5), directory=tmp_path)
     assert read_table(tmp_path / "metrics.csv")["eval/episodes"] == [(64, 4.0), (256, 4.0), (320, 6.0)]
+
+
+def test_a_critic_that_diverges_stops_the_run_and_leaves_finite_checkpoints(trained, tmp_path):
+    with pytest.raises((RuntimeError, ValueError), match="non-finite|must be finite"):
+        trained("htrpo_bitflip", "critic.lr=1e30", "critic.updates=1", budget("htrpo_bitflip", 9), directory=tmp_path)
+    stored = checkpoints_of(tmp_path).latest()
+    tensors = [file for name in ("actor", "critic") for file in stored.glob(f"components/*-{name}/state/*.memmap")]
+    assert tensors
+    assert all(np.isfinite(np.fromfile(file, np.float32)).all() for file in tensors)
