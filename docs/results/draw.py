@@ -3,7 +3,8 @@
     python docs/results/draw.py
 
 Each folder holds ``seed_<s>.csv``, the ``metrics.csv`` of one run. The curve is the mean over seeds with a 95 %
-bootstrap interval (scipy); a step counts as reached at the first evaluation at or above a threshold.
+bootstrap interval (scipy); a step counts as reached at the first evaluation at or above a threshold. Runs on ordinary
+tasks have no success: their curve is the return while exploring, and only pictures are drawn.
 """
 
 from __future__ import annotations
@@ -26,23 +27,33 @@ def steps_to(table: Table, threshold: float) -> float:
     return next((step / 1000 for step, value in table["eval/success"] if value >= threshold), float("inf"))
 
 
+def metric_of(table: Table) -> str:
+    """What a run is judged by."""
+    return "eval/success" if "eval/success" in table else "train/episode_return"
+
+
 def on_grid(tables: list[Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Success of every run ``[seeds, points]`` on a common grid of steps; an ended run keeps its last value."""
-    grid = np.linspace(0, max(table["eval/success"][-1][0] for table in tables), 100)
-    curves = [np.interp(grid, *zip(*table["eval/success"], strict=True)) for table in tables]
+    """The metric of every run ``[seeds, points]`` on a common grid of steps; an ended run keeps its last value."""
+    metric = metric_of(tables[0])
+    grid = np.linspace(0, max(table[metric][-1][0] for table in tables), 100)
+    curves = [np.interp(grid, *zip(*table[metric], strict=True)) for table in tables]
     return grid, np.stack(curves)
 
 
 def draw(tables: list[Table], title: str, path: Path) -> None:
     """Mean and bootstrap interval over seeds, and each run thinly."""
     grid, curves = on_grid(tables)
-    interval = bootstrap((curves,), np.mean, axis=0, n_resamples=2000, method="percentile", rng=0).confidence_interval
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(grid / 1000, curves.T, color="tab:blue", lw=0.6, alpha=0.5)
-    axes.plot(grid / 1000, curves.mean(0), color="tab:blue", label=f"mean of {len(tables)} seeds")
-    axes.fill_between(grid / 1000, interval.low, interval.high, color="tab:blue", alpha=0.2, label="95 % bootstrap")
-    axes.set(xlabel="environment steps [thousand]", ylabel="greedy success", ylim=(-0.02, 1.02), title=title)
+    axes.plot(grid / 1000, curves.mean(0), color="tab:blue", label=f"mean of {len(tables)} seed(s)")
+    if len(tables) > 1:
+        many = bootstrap((curves,), np.mean, axis=0, n_resamples=2000, method="percentile", rng=0)
+        low, high = many.confidence_interval
+        axes.fill_between(grid / 1000, low, high, color="tab:blue", alpha=0.2, label="95 % bootstrap")
+    axes.set(xlabel="environment steps [thousand]", ylabel=metric_of(tables[0]), title=title)
+    if metric_of(tables[0]) == "eval/success":
+        axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=120)
@@ -62,7 +73,8 @@ def main() -> None:
     for folder in sorted(HERE.glob("data/*")):
         tables = [read_table(path) for path in sorted(folder.glob("seed_*.csv"))]
         draw(tables, folder.name, HERE / f"{folder.name}.png")
-        print(row(folder.name, tables))
+        if metric_of(tables[0]) == "eval/success":
+            print(row(folder.name, tables))
 
 
 if __name__ == "__main__":
