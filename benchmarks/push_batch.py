@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import Tensor
-from torchrl.envs import Compose
 from torchrl.modules import ValueOperator
 
 from torchrl_htrpo import (
@@ -37,15 +37,26 @@ ROW_KEYS = (
 
 
 @torch.no_grad()
-def collect(worlds: int = 64, steps: int = 50, *, seed: int = 0) -> Collected:
+def collect(task: str = "push", worlds: int = 64, steps: int = 50, *, seed: int = 0) -> Collected:
     """Trajectories ``[worlds, steps]`` of an untrained policy, the policy (3 x 256) and the critic."""
     torch.manual_seed(seed)
-    env = FetchEnv("push", worlds, seed=seed)
-    normalizer = GoalNormalizer(25, 3)
-    actor, critic = make_actor(GaussianHead(4), 28, normalizer=normalizer), make_critic(28, normalizer=normalizer)
+    env = FetchEnv(task, worlds, seed=seed)
+    size = env.observation_spec["observation"].shape[-1]
+    normalizer = GoalNormalizer(size, 3)
+    actor, critic = (make(size + 3, normalizer) for make in (gaussian_actor, new_critic))
     random = env.rollout(steps)
     normalizer.update(random["observation"], random["achieved_goal"], random["desired_goal"])
     return env.rollout(steps, actor), actor, critic
+
+
+def gaussian_actor(size: int, normalizer: GoalNormalizer) -> ProbabilisticTensorDictSequential:
+    """The policy of Table 3."""
+    return make_actor(GaussianHead(4), size, normalizer=normalizer)
+
+
+def new_critic(size: int, normalizer: GoalNormalizer) -> ValueOperator:
+    """The critic of Table 3."""
+    return make_critic(size, normalizer=normalizer)
 
 
 @torch.no_grad()
@@ -55,14 +66,28 @@ def relabel(collected: Collected, num_goals: int = 100, normalization: str = "pa
     Goals may lie anywhere: in the box of the desired goals an untrained policy achieves fewer than 100.
     """
     batch, actor, critic = collected
-    pipeline = Compose(
-        HGFGoalSampler(num_goals, region=everywhere),
-        HindsightRelabel(GoalTask(Within(0.05), "sparse", 10.0)),
-        CumulativeGoalRatio(actor, normalization=normalization),
-        StateValue(critic),
-        GoalVTrace(0.98, 0.95),
-    )
-    return pipeline(batch).select(*ROW_KEYS)
+    for stage in stages(actor, critic, num_goals, normalization).values():
+        batch = stage(batch)
+    return batch.select(*ROW_KEYS)
+
+
+def stages(
+    actor: ProbabilisticTensorDictSequential, critic: ValueOperator, num_goals: int, normalization: str = "paper"
+) -> dict[str, Callable[[TensorDictBase], TensorDictBase]]:
+    """From collected trajectories to weighted rows with advantages."""
+    return {
+        "hgf": HGFGoalSampler(num_goals, region=everywhere),
+        "relabel": HindsightRelabel(GoalTask(Within(0.05), "sparse", 10.0)),
+        "ratio": CumulativeGoalRatio(
+            actor, normalization=normalization, chunk_size=4096 if _on_cpu(actor) else 1 << 20
+        ),
+        "values": StateValue(critic, chunk_size=4096 if _on_cpu(actor) else 1 << 20),
+        "vtrace": GoalVTrace(0.98, 0.95),
+    }
+
+
+def _on_cpu(actor: ProbabilisticTensorDictSequential) -> bool:
+    return next(actor.parameters()).device.type == "cpu"
 
 
 def everywhere(candidates: Tensor, originals: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def _layers(value: Tensor, calls: Sequence[LinearCall], check: bool) -> list[Lin
         raise RowsMixedError("The inputs of a linear layer are not the rows.")
     if check:
         # With other weights on the rows, the slopes of each row must change by its own weight.
-        tangent = torch.linspace(0.5, 1.5, len(value)).to(value)
+        tangent = torch.linspace(0.5, 1.5, len(value), dtype=value.dtype, device=value.device)
         for layer, other in zip(layers, _with_slopes(value, calls, tangent), strict=True):
             error = torch.linalg.vector_norm(other.slope - layer.scaled(tangent))
             if error > 1e-3 * torch.linalg.vector_norm(layer.slope):
