@@ -42,7 +42,8 @@ def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
     assert start["machine"].keys() >= {"processor", "cores", "torch_threads", "gpu"}
 
     drawing = ("gif=policy.gif", "gif_episodes=1") if recipe == "htrpo_fetch" else ()
-    examined = run("evaluate", "run=made", "episodes=3", *drawing, folder=tmp_path)
+    which = f"best={str(not drawing).lower()}"
+    examined = run("evaluate", "run=made", "episodes=3", which, *drawing, folder=tmp_path)
     if drawing and examined.returncode and re.search(r"EGL|OpenGL|MUJOCO_GL", examined.stderr):
         examined = run("evaluate", "run=made", "episodes=3", folder=tmp_path)  # this machine cannot draw
     elif drawing:
