@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TINY = ("num_envs=4", "horizon=5", "total_steps=40", "hidden_sizes=[8]", "num_goals=6", "critic.updates=2")
 EXAM = ("eval_episodes=4", "final_episodes=4", "hydra.run.dir=made")
-HEADS = ("gmm", "tanh_gmm", "gaussian", "tanh_normal", "full_covariance")
+HEADS = ("gmm", "full_covariance")
 
 
 @pytest.mark.parametrize(("recipe", "head"), [("htrpo_gear_shift", "mixed"), *(("htrpo_detour", h) for h in HEADS)])
