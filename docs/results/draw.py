@@ -4,7 +4,7 @@
 
 Each folder holds ``seed_<s>.csv``, the ``metrics.csv`` of one run. The curve is the mean over seeds with a 95 %
 bootstrap interval (scipy); a step counts as reached at the first evaluation at or above a threshold. Runs on ordinary
-tasks have no success: their curve is the return while exploring, and only pictures are drawn.
+tasks have no success: their curve and row are the return while exploring.
 """
 
 from __future__ import annotations
@@ -59,22 +59,36 @@ def draw(tables: list[Table], title: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def seconds_to(table: Table, threshold: float) -> float:
+    """Seconds of all phases up to the first evaluation at or above a threshold (all of them if none is)."""
+    reached = 1000 * steps_to(table, threshold)
+    phases = (entries for name, entries in table.items() if name.startswith("time/"))
+    return sum(seconds for entries in phases for step, seconds in entries if step <= reached)
+
+
+def returns(name: str, tables: list[Table], near: tuple[int, ...] = (100_000, 200_000, 290_000)) -> str:
+    """The row of a folder without successes: mean return of the exploring episodes within 10 k steps of each point."""
+    entries = [entry for table in tables for entry in table[metric_of(table)]]
+    means = [np.mean([value for step, value in entries if abs(step - point) < 10_000]) for point in near]
+    return f"| {name} | {' | '.join(f'{mean:.1f}' for mean in means)} |"
+
+
 def row(name: str, tables: list[Table]) -> str:
-    """The table row of a folder: steps to each threshold (seeds in order), and the last evaluation."""
+    """The table row of a folder: steps to each threshold (seeds in order), the last evaluation, seconds to 0.9."""
     cells = [", ".join(f"{steps_to(table, threshold):.3g}" for table in tables) for threshold in THRESHOLDS]
     last = ", ".join(f"{table['eval/success'][-1][1]:.3f}" for table in tables)
-    return f"| {name} | {' | '.join(cells)} | {last} |"
+    seconds = ", ".join(f"{seconds_to(table, 0.9):.0f}" for table in tables)
+    return f"| {name} | {' | '.join(cells)} | {last} | {seconds} |"
 
 
 def main() -> None:
     """Draw every folder, print every row."""
-    print("| run | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " | last |")
-    print("|" + "---|" * (len(THRESHOLDS) + 2))
+    print("| run | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " | last | seconds to 0.9 |")
+    print("|" + "---|" * (len(THRESHOLDS) + 3))
     for folder in sorted(HERE.glob("data/*")):
         tables = [read_table(path) for path in sorted(folder.glob("seed_*.csv"))]
         draw(tables, folder.name, HERE / f"{folder.name}.png")
-        if metric_of(tables[0]) == "eval/success":
-            print(row(folder.name, tables))
+        print((row if metric_of(tables[0]) == "eval/success" else returns)(folder.name, tables))
 
 
 if __name__ == "__main__":
