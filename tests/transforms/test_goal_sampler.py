@@ -7,8 +7,15 @@ import torch
 from tensordict import TensorDict
 
 from tests.cases import bitwise_equal, trajectories
-from torchrl_htrpo.envs import Within, same
-from torchrl_htrpo.transforms import AllGoalSampler, GoalSampler, HGFGoalSampler, UniformGoalSampler
+from torchrl_htrpo.envs import GoalTask, Within, same
+from torchrl_htrpo.transforms import (
+    AllGoalSampler,
+    GoalSampler,
+    HGFGoalSampler,
+    HindsightRelabel,
+    OriginalGoalSampler,
+    UniformGoalSampler,
+)
 
 SAMPLERS = {
     "all": AllGoalSampler,
@@ -163,3 +170,50 @@ def test_num_goals_must_be_positive():
 def test_the_base_class_leaves_the_choice_to_its_children():
     with pytest.raises(NotImplementedError):
         GoalSampler()(trajectories())
+
+
+def test_each_trajectory_keeps_its_own_goal():
+    batch = trajectories(lengths=[5, 2, 0, 4])
+    goal = OriginalGoalSampler()(batch)["hindsight", "goal"]
+    assert goal.shape == (4, 5, 1, 2)
+    for i, t in [(0, 0), (0, 4), (1, 1), (3, 2)]:
+        assert goal[i, t].tolist() == [batch["desired_goal"][i, 0].tolist()]
+
+
+def test_relabelled_with_its_own_goal_a_batch_is_as_it_was_collected_up_to_the_first_success():
+    batch = trajectories(64, 5, values=2)
+    out = HindsightRelabel(GoalTask(same))(OriginalGoalSampler()(batch))
+    assert out.shape == (1, 64, 5) and torch.equal(out["desired_goal"][0], batch["desired_goal"])
+    solved = 0
+    for i in range(64):
+        goal, path = batch["desired_goal"][i, 0].tolist(), batch["next", "achieved_goal"][i].tolist()
+        if batch["achieved_goal"][i, 0].tolist() == goal:
+            assert not out["collector", "mask"][0, i].any()
+            continue
+        length = path.index(goal) + 1 if goal in path else 5
+        solved += goal in path
+        assert out["collector", "mask"][0, i].tolist() == [t < length for t in range(5)]
+        assert out["next", "reward"][0, i, length - 1].item() == float(goal in path)
+    assert solved > 0
+
+
+def test_beside_hindsight_goals_the_own_goal_comes_last():
+    batch = trajectories(lengths=[5, 2, 3, 4])
+    generator = [torch.Generator().manual_seed(5) for _ in range(2)]
+    alone = UniformGoalSampler(3, generator=generator[0], skip_held=same)(batch)
+    both = OriginalGoalSampler(
+        lambda **kwargs: UniformGoalSampler(3, generator=generator[1], **kwargs), skip_held=same
+    )(batch)
+    for key in ("goal", "goal_mask"):
+        assert torch.equal(both["hindsight", key][:, :, :3], alone["hindsight", key])
+    assert torch.equal(both["hindsight", "goal"][:, :, 3], batch["desired_goal"])
+    assert both["hindsight", "goal_mask"][:, :, 3].all()
+
+
+def test_an_original_goal_that_is_not_finite_is_refused_but_not_in_padding():
+    batch = trajectories(lengths=[2, 5, 5, 5])
+    batch["desired_goal"][0, 4, 0] = torch.nan
+    assert OriginalGoalSampler()(batch)["hindsight", "goal"].isfinite().all()
+    batch["desired_goal"][1, 2, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"OriginalGoalSampler: .*desired_goal.* finite .*got nan"):
+        OriginalGoalSampler()(batch)

@@ -1,7 +1,12 @@
 """Hindsight on batches of trajectories: choose goals, relabel, weigh."""
 
 from torchrl_htrpo.transforms.cumulative_goal_ratio import CumulativeGoalRatio
-from torchrl_htrpo.transforms.goal_sampler import AllGoalSampler, GoalSampler, UniformGoalSampler
+from torchrl_htrpo.transforms.goal_sampler import (
+    AllGoalSampler,
+    GoalSampler,
+    OriginalGoalSampler,
+    UniformGoalSampler,
+)
 from torchrl_htrpo.transforms.hgf_goal_sampler import HGFGoalSampler
 from torchrl_htrpo.transforms.hindsight_relabel import HindsightRelabel
 from torchrl_htrpo.transforms.row_sampler import RowSampler, contribution, weight_share
@@ -12,6 +17,7 @@ __all__ = [
     "GoalSampler",
     "HGFGoalSampler",
     "HindsightRelabel",
+    "OriginalGoalSampler",
     "RowSampler",
     "UniformGoalSampler",
     "contribution",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
@@ -132,3 +134,42 @@ class AllGoalSampler(GoalSampler):
             index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long)
             return candidates[index], first[index]
         return candidates, first
+
+
+class OriginalGoalSampler(GoalSampler):
+    r"""Each trajectory keeps its own goal, alone (TRPO) or beside hindsight goals (HTRPO with original data too).
+
+    Under its own goal the ratio of a trajectory is :math:`\rho = 1`. The own goals come last and differ from trajectory
+    to trajectory: ``("hindsight", "goal")`` ``[*B, T, G + 1, d_g]``.
+
+    Args:
+        beside: makes the sampler of the other ``G`` goals from the keyword arguments below; default: no others.
+        **kwargs: see :class:`GoalSampler`. ``skip_held`` is for the other goals: a pair whose goal held at its start is
+            masked by :class:`HindsightRelabel` in any case.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = OriginalGoalSampler()(BitFlipEnv(4, num_envs=3).rollout(4))
+        >>> torch.equal(batch["hindsight", "goal"].squeeze(-2), batch["desired_goal"])
+        True
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, eqs. 77-80 with :math:`g' = g`.
+    """
+
+    def __init__(self, beside: Callable[..., GoalSampler] | None = None, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.beside = None if beside is None else beside(**kwargs)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the goals of a batch of trajectories ``[*B, T]``."""
+        (own,) = self._require(tensordict, self.desired_goal)
+        self._refuse_non_finite(self.desired_goal, own, validity(tensordict))
+        # The goal a trajectory began with, also where padding follows.
+        goals = own[..., :1, :].expand_as(own).unsqueeze(-2)
+        exists = torch.ones(goals.shape[:-1], dtype=torch.bool, device=own.device)
+        out = tensordict.copy() if self.beside is None else self.beside(tensordict)
+        if self.beside is not None:
+            goals = torch.cat((out.get(HINDSIGHT_GOAL), goals), -2)
+            exists = torch.cat((out.get(HINDSIGHT_GOAL_MASK), exists), -1)
+        out.set(HINDSIGHT_GOAL, goals)
+        return out.set(HINDSIGHT_GOAL_MASK, exists)
