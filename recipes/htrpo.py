@@ -120,8 +120,9 @@ def train(cfg: DictConfig) -> str:
                 problem = objective.problem(gradient_rows(relabelled), curvature_rows(relabelled))
                 result = optimizer.step(problem)
             with timeit("critic"):
+                targets = relabelled.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
                 for _ in range(cfg.critic.updates):
-                    loss = objective.loss_critic(critic_rows(relabelled))
+                    loss = objective.loss_critic(critic_rows(targets))
                     critic_optimizer.zero_grad()
                     loss.backward()
                     clip_grad_norm_(critic.parameters(), inf, error_if_nonfinite=True)  # clips nothing: stops at NaN

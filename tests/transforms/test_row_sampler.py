@@ -75,17 +75,34 @@ def test_without_a_budget_every_live_row_comes_once():
     assert torch.equal(rows["importance_weight"], batch["importance_weight"][mask])
 
 
+@pytest.mark.parametrize("spare", [0, 1, 1000])
+def test_a_budget_for_more_rows_than_live_takes_each_once_with_its_weight(spare):
+    batch = weighted()
+    rows, mask = RowSampler(int(batch["collector", "mask"].sum()) + spare)(batch), batch["collector", "mask"]
+    assert torch.equal(rows["index"], batch["index"][mask])
+    assert torch.equal(rows["importance_weight"], batch["importance_weight"][mask])
+
+
+def test_a_budget_one_short_of_the_live_rows_is_kept():
+    batch = weighted()
+    budget = int(batch["collector", "mask"].sum()) - 1
+    assert len(RowSampler(budget)(batch)) == budget
+
+
+def test_uniform_rows_need_no_advantage():
+    assert len(RowSampler(8, uniform_share=1.0)(weighted().exclude("advantage"))) == 8
+
+
 def test_rows_of_equal_priority_are_drawn_evenly_when_nothing_contributes():
     batch = weighted(live_share=1.0)
     batch["advantage"].zero_()
-    counts = torch.bincount(RowSampler(60)(batch)["index"], minlength=60)
-    assert (counts == 1).all()
+    counts = torch.bincount(RowSampler(20)(batch)["index"], minlength=60)
+    assert counts.sum() == 20 and counts.max() == 1
 
 
-def test_a_batch_without_live_rows_gives_rows_without_weight():
+def test_a_batch_without_live_rows_gives_no_rows():
     batch = weighted(live_share=0.0)
-    assert not RowSampler(8)(batch)["importance_weight"].any()
-    assert len(RowSampler(None)(batch)) == 0
+    assert len(RowSampler(8)(batch)) == len(RowSampler(None)(batch)) == 0
 
 
 def test_a_tick_on_the_edge_never_draws_a_row_of_no_probability(monkeypatch):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchrl.data import Categorical, Composite, MultiCategorical, TensorSpec
 from torchrl.modules import MLP, ValueOperator
 
+from torchrl_htrpo.modules.activation import Tanh
 from torchrl_htrpo.modules.heads import PolicyHead
 from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
@@ -91,7 +92,7 @@ def action_features(spec: TensorSpec) -> int | list[int] | dict[str, Any]:
 
 
 def _mlp(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:
-    return MLP(input_size, output_size, num_cells=list(hidden_sizes), activation_class=nn.Tanh)
+    return MLP(input_size, output_size, num_cells=list(hidden_sizes), activation_class=Tanh)
 
 
 def make_actor(

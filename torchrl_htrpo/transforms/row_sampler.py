@@ -29,11 +29,14 @@ class RowSampler(BatchTransform):
 
     Row :math:`m` is drawn with probability :math:`p_m`, proportional to a priority mixed with a uniform share, and its
     weight becomes :math:`c_m / (M p_m)`. Draws are systematic (one uniform offset), so a row expected :math:`k` times
-    comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost.
+    comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost. Where no more
+    than :math:`M` rows live, each of them comes once, with its weight (on the CPU; an accelerator, which cannot count
+    them without making the host wait, draws).
 
     Args:
         num_rows: rows to draw (``M``); ``None`` takes every live row once, with its weight.
-        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`.
+        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`. With a
+            ``uniform_share`` of 1 it is not asked.
         uniform_share: share of the probability spread evenly over live rows; bounds the largest new weight.
 
     Raises:
@@ -59,8 +62,8 @@ class RowSampler(BatchTransform):
             raise ValueError(refusal(self, "num_rows", "a positive integer or None", num_rows))
         if not 0 <= uniform_share <= 1:
             raise ValueError(refusal(self, "uniform_share", "in [0, 1]", uniform_share))
-        reads = ["importance_weight", "advantage"] if priority is contribution else ["importance_weight"]
-        super().__init__(in_keys=reads, out_keys=["importance_weight"])
+        judged = ["advantage"] if priority is contribution and uniform_share < 1 else []
+        super().__init__(in_keys=["importance_weight", *judged], out_keys=["importance_weight"])
         self.num_rows, self.priority = num_rows, priority
         self.uniform_share, self.generator = uniform_share, generator
 
@@ -71,7 +74,7 @@ class RowSampler(BatchTransform):
         live = validity(tensordict)
         for key, values in zip(self.in_keys, inputs, strict=True):
             self._refuse_non_finite(key, values, live)
-        if self.num_rows is None:
+        if self.num_rows is None or _known_to_be_few(live, self.num_rows):
             return tensordict[live.nonzero(as_tuple=True)]
         probability = self._probability(tensordict, live)
         index = self._systematic(probability.reshape(-1))
@@ -82,8 +85,11 @@ class RowSampler(BatchTransform):
         return rows.set("importance_weight", weight * scale)
 
     def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
+        even = live.double() / live.sum().clamp_min(1)
+        if self.uniform_share == 1:
+            return even
         priority = torch.where(live, self.priority(tensordict), 0).double()
-        total, even = priority.sum(), live.double() / live.sum().clamp_min(1)
+        total = priority.sum()
         focused = torch.where(total > 0, priority / total.clamp_min(torch.finfo(torch.float64).tiny), even)
         return (1 - self.uniform_share) * focused + self.uniform_share * even
 
@@ -93,3 +99,7 @@ class RowSampler(BatchTransform):
         ticks = (torch.arange(count, device=probability.device) + offset) / count
         # From the right: a tick on an edge belongs to the row that begins there, never to one of no probability.
         return torch.searchsorted(probability.cumsum(0), ticks, right=True).clamp_max(len(probability) - 1)
+
+
+def _known_to_be_few(live: Tensor, most: int) -> bool:
+    return live.device.type == "cpu" and int(live.sum()) <= most

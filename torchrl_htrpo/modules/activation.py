@@ -1,0 +1,27 @@
+"""The hyperbolic tangent, by way of the logistic function."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Tanh(nn.Module):
+    r"""The hyperbolic tangent, faster than ``torch.nn.Tanh`` on a CPU.
+
+    .. math:: \tanh x = 2 \sigma(2x) - 1
+
+    PyTorch's logistic function takes a tenth of the time of its ``tanh`` there, which else costs half as much as the
+    matrix products of a layer with 256 units (``docs/performance.md``). The result is the same to rounding of 1: in
+    float32 within 2e-7, absolute. On an accelerator it is ``torch.tanh``.
+
+    Example:
+        >>> x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+        >>> torch.allclose(Tanh()(x), x.tanh(), rtol=0, atol=1e-15)
+        True
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each element of ``x``."""
+        # A scalar less a multiple: one pass over the memory instead of two.
+        return torch.rsub(torch.sigmoid(x + x), -1, alpha=-2) if x.device.type == "cpu" else x.tanh()
