@@ -50,6 +50,7 @@ RANGES = {
     "seed": Range(0, 2**32 - 1, whole=True),
     "num_bits": COUNT,
     "horizon": COUNT,
+    "env.slip": Range(0, 1, optional=True),
     "num_envs": COUNT,
     "num_threads": OPTIONAL_COUNT,
     "total_steps": COUNT,

@@ -10,12 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TINY = ("num_envs=4", "horizon=5", "total_steps=40", "hidden_sizes=[8]", "num_goals=6", "critic.updates=2")
+TINY = (
+    "num_envs=4",
+    "horizon=5",
+    "total_steps=60",
+    "warmup_steps=20",
+    "hidden_sizes=[8]",
+    "num_goals=6",
+    "critic.updates=2",
+)
 EXAM = ("eval_episodes=4", "final_episodes=4", "hydra.run.dir=made")
 HEADS = ("gmm", "full_covariance")
 
 
-@pytest.mark.parametrize(("recipe", "head"), [("htrpo_gear_shift", "mixed"), *(("htrpo_detour", h) for h in HEADS)])
+TASKS = [("htrpo_gear_shift", "mixed"), ("htrpo_maze", "categorical"), *(("htrpo_detour", h) for h in HEADS)]
+
+
+@pytest.mark.parametrize(("recipe", "head"), TASKS)
 def test_it_runs_and_examines_itself(recipe, head, tmp_path):
     script = str(ROOT / "recipes" / f"{recipe}.py")
     quiet = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}

@@ -7,6 +7,7 @@ from torchrl_htrpo.envs.detour import DetourEnv
 from torchrl_htrpo.envs.factory import make_goal_env
 from torchrl_htrpo.envs.gear_shift import GearShiftEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
+from torchrl_htrpo.envs.grid_maze import GridMazeEnv
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "FetchEnv",
     "GearShiftEnv",
     "GoalTask",
+    "GridMazeEnv",
     "PositionGoalEnv",
     "Within",
     "make_goal_env",
