@@ -10,6 +10,8 @@ from torchrl_htrpo import envs
 from torchrl_htrpo.envs import (
     BitFlipEnv,
     DetourEnv,
+    EnvBatch,
+    EnvFailure,
     GearShiftEnv,
     GoalTask,
     GridMazeEnv,
@@ -108,6 +110,8 @@ __all__ = [
     "PositionGoalEnv",
     "FetchEnv",
     "make_goal_env",
+    "EnvBatch",
+    "EnvFailure",
     # 2. Policies, critics and their inputs.
     "make_actor",
     "make_critic",

@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 from torchrl_htrpo.envs.bit_flip import BitFlipEnv
 from torchrl_htrpo.envs.detour import DetourEnv
+from torchrl_htrpo.envs.env_batch import EnvBatch
 from torchrl_htrpo.envs.factory import make_goal_env
 from torchrl_htrpo.envs.gear_shift import GearShiftEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
 from torchrl_htrpo.envs.grid_maze import GridMazeEnv
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
+from torchrl_htrpo.envs.recorder import EnvFailure
 
 if TYPE_CHECKING:
     from torchrl_htrpo.envs.fetch import FetchEnv
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BitFlipEnv",
     "DetourEnv",
+    "EnvBatch",
+    "EnvFailure",
     "FetchEnv",
     "GearShiftEnv",
     "GoalTask",

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
-from torchrl.envs import DoubleToFloat, EnvBase, GymEnv, GymWrapper, SerialEnv, TransformedEnv
+from torchrl.envs import EnvBase, GymEnv, GymWrapper
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.env_batch import EnvBatch
+from torchrl_htrpo.envs.worker_pool import StartMethod
 
 Backend = Literal["batched", "gymnasium"]
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
@@ -28,6 +30,9 @@ def make_goal_env(
     horizon: int | None = None,
     seed: int | None = None,
     num_threads: int | None = None,
+    num_workers: int = 0,
+    timeout: float = 60.0,
+    start_method: StartMethod = "spawn",
     device: torch.device | str | None = None,
     **kwargs: Any,
 ) -> EnvBase:
@@ -42,7 +47,11 @@ def make_goal_env(
             (gymnasium-robotics, one environment after another). Anything else runs on gymnasium.
         horizon: steps after which an episode is truncated. Default: the environment's own.
         seed: of goals and starts.
-        num_threads: of the batched physics; gymnasium's environments run one after another.
+        num_threads: of the batched physics.
+        num_workers: processes that share gymnasium's environments; 0: none, they run one after another in this one.
+            Results do not depend on it.
+        timeout: seconds for a step, a reset or the construction of one environment in a worker.
+        start_method: of the workers; see :class:`~torchrl_htrpo.envs.EnvBatch`.
         device: where the tensors live.
         **kwargs: for :class:`~torchrl_htrpo.envs.FetchEnv`, or for ``gymnasium.make``.
 
@@ -50,7 +59,9 @@ def make_goal_env(
         An environment of batch size ``[num_envs]``, in float32.
 
     Raises:
-        ValueError: if the backend is unknown, the environment has no goals, or ``horizon`` comes with a function.
+        ValueError: if the backend is unknown, the environment has no goals or goals of different shapes or of integers,
+            ``horizon`` comes with a function, or workers with the batched physics.
+        EnvFailure: if an environment cannot be made.
 
     Example:
         >>> make_goal_env("reach", num_envs=2).batch_size
@@ -58,7 +69,11 @@ def make_goal_env(
     """
     if backend not in get_args(Backend):
         raise ValueError(refusal("make_goal_env", "backend", "known", backend, get_args(Backend)))
+    if num_envs < 1:
+        raise ValueError(refusal("make_goal_env", "num_envs", "a positive integer", num_envs))
     if isinstance(name, str) and name in FETCH_IDS and backend == "batched":
+        if num_workers:
+            raise ValueError(refusal("make_goal_env", "num_workers", "0 with backend='batched' (threads)", num_workers))
         # Needs mujoco (the extra `robotics`); the rest of the library must not.
         from torchrl_htrpo.envs.fetch import FetchEnv  # noqa: PLC0415
 
@@ -68,14 +83,34 @@ def make_goal_env(
         raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))
     kwargs |= {"max_episode_steps": horizon} if horizon is not None else {}
     make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
-    env = TransformedEnv(SerialEnv(num_envs, make, device=device), DoubleToFloat())
+    env = EnvBatch(
+        [make] * num_envs,
+        num_workers=num_workers,
+        timeout=timeout,
+        start_method=start_method,
+        seed=seed,
+        device=device,
+    )
+    try:
+        _check_goals(env, name)
+    except ValueError:
+        env.close()
+        raise
+    return env
+
+
+def _check_goals(env: EnvBase, name: object) -> None:
     present = list(env.observation_spec.keys())
     missing = [key for key in GOAL_KEYS if key not in present]
     if missing:
         raise ValueError(refusal("make_goal_env", "name", f"an environment with {missing}", name, present))
-    if seed is not None:
-        env.set_seed(seed)
-    return env
+    achieved, desired = (env.observation_spec[key] for key in GOAL_KEYS[1:])
+    for spec in (achieved, desired):
+        if not spec.dtype.is_floating_point:
+            raise ValueError(refusal("make_goal_env", "name", "an environment with goals of floats", spec.dtype))
+    if achieved.shape != desired.shape:
+        expected = f"an environment whose goals have one shape (desired: {list(desired.shape)})"
+        raise ValueError(refusal("make_goal_env", "name", expected, list(achieved.shape)))
 
 
 def _gymnasium(name: str, kwargs: dict[str, Any]) -> Callable[[], EnvBase]:

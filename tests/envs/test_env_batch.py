@@ -1,0 +1,127 @@
+"""Many environments as one: the same with and without workers, and to be gone on with."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torchrl.envs import EnvBase, GymWrapper, check_env_specs
+
+pytest.importorskip("gymnasium")
+
+from tests.envs.failing import Walk
+from torchrl_htrpo.envs import BitFlipEnv, EnvBatch
+
+ACTION = torch.tensor([1.0, 0.5])
+
+
+def batch(count=4, **kwargs) -> EnvBatch:
+    return EnvBatch([Walk] * count, seed=3, start_method="fork", **kwargs)
+
+
+def walked(env: EnvBase, steps: int = 12):
+    def act(tensordict):
+        return tensordict.set("action", ACTION.expand(*env.batch_size, 2).clone())
+
+    with torch.no_grad():
+        return env.rollout(steps, act, break_when_any_done=False)
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in one.keys(True, True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_keeps_the_contract_of_an_environment(workers):
+    env = batch(num_workers=workers)
+    check_env_specs(env)
+    assert env.batch_size == (4,) and env.observation_spec["observation"].dtype == torch.float32
+    env.close()
+
+
+def test_the_number_of_workers_changes_nothing():
+    walks = []
+    for workers in (0, 1, 2, 4):
+        env = batch(num_workers=workers)
+        walks.append(walked(env))
+        env.close()
+    assert all(same(walks[0], other) for other in walks[1:])
+    assert walks[0]["next", "done"][:, :, 0].int().tolist() == [[0, 0, 0, 0, 1] * 2 + [0, 0]] * 4
+
+
+def test_environments_and_episodes_and_seeds_differ():
+    env = batch(2)
+    goals = walked(env)["desired_goal"]
+    env.set_seed(4)
+    other = walked(env)["desired_goal"]
+    env.set_seed(3)
+    again = walked(env)["desired_goal"]
+    starts = [goals[0, 0], goals[1, 0], goals[0, 5], other[0, 0]]
+    assert all(not torch.equal(a, b) for i, a in enumerate(starts) for b in starts[:i])
+    assert torch.equal(goals, again)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_its_random_state_is_enough_to_go_on_with_what_would_have_come(workers):
+    env = batch(num_workers=workers)
+    walked(env, 7)
+    state = env.rng_state()
+    expected = walked(env, 7)
+    env.close()
+    other = EnvBatch([Walk] * 4, seed=99)
+    other.set_rng_state(state)
+    assert same(walked(other, 7), expected)
+
+
+def test_a_state_of_another_number_of_environments_is_refused():
+    with pytest.raises(ValueError, match=r"state\['episode'\] must be of shape \[4\], got \[2\]"):
+        batch(4).set_rng_state(batch(2).rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_environments_reset_one_by_one(workers):
+    env = batch(num_workers=workers)
+    first = env.reset()
+    mask = torch.tensor([[False], [True], [False], [False]])
+    after = env.reset(first.clone().set("_reset", mask))
+    assert torch.equal((after["desired_goal"] != first["desired_goal"]).any(-1), mask.squeeze(-1))
+    assert env.rng_state()["episode"].tolist() == [1, 2, 1, 1]
+    env.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_environments_of_torchrl_and_batches_of_them_are_taken(workers):
+    env = EnvBatch([partial(BitFlipEnv, 4, 3)] * 2, num_workers=workers, seed=0, start_method="fork")
+    walk = env.rollout(4)
+    assert walk.shape == (2, 3, 4) and not torch.equal(walk["desired_goal"][0], walk["desired_goal"][1])
+    env.set_seed(0)
+    assert torch.equal(env.reset()["desired_goal"], walk["desired_goal"][:, :, 0])
+    env.close()
+
+
+def test_makers_may_differ():
+    env = EnvBatch([Walk, lambda: GymWrapper(Walk(horizon=2))], seed=0)
+    assert walked(env, 4)["next", "done"][..., 0].int().tolist() == [[0, 0, 0, 0], [0, 1, 0, 1]]
+
+
+@pytest.mark.slow
+def test_workers_start_in_fresh_processes_by_default():
+    env = EnvBatch([partial(Walk)] * 2, num_workers=2, seed=3)
+    assert same(walked(env), walked(batch(2)))
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("makers", [], "makers must be at least one function, got 0"),
+        ("num_workers", 3, "num_workers must be 0, or a divisor of the 4 environments, got 3"),
+        ("num_workers", -1, "num_workers must be 0, or a divisor of the 4 environments, got -1"),
+        ("timeout", 0, "timeout must be a positive number of seconds, got 0"),
+        ("start_method", "thread", r"start_method must be known, got 'thread' \(choices: 'spawn', .*\)"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(argument, value, said):
+    with pytest.raises(ValueError, match=rf"EnvBatch: {said}"):
+        EnvBatch(**{"makers": [Walk] * 4, argument: value})

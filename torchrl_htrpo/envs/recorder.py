@@ -1,0 +1,144 @@
+"""An environment that records what it is doing, for whoever finds its process gone."""
+
+from __future__ import annotations
+
+import faulthandler
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensordict import TensorDictBase
+from torchrl.envs import DoubleToFloat, EnvBase, GymWrapper, TransformedEnv
+
+_WORDS = ("nothing", "its construction", "the reset before episode {episode}", "step {step} of episode {episode}")
+
+
+class EnvFailure(RuntimeError):  # noqa: N818  (what failed is an environment, and it may do so without any exception)
+    """An environment or its process crashed, hung or raised; the message says which, in what step, and how."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an environment was last seen doing.
+
+    Args:
+        index: of the environment.
+        doing: in words.
+        busy: whether it had not ended.
+        trace: the traceback of what it raised, or of where it hung; empty if it could not say.
+    """
+
+    index: int
+    doing: str
+    busy: bool
+    trace: str
+
+    def sentence(self, how: str) -> str:
+        """What happened to it, in words: what it says itself, or else ``how``."""
+        main = self.trace.rpartition("\nThread ")[2].splitlines()  # the main thread comes last
+        if self.trace.startswith("Timeout"):
+            return f"environment {self.index} took too long in {self.doing} and was stopped at\n" + "\n".join(main[1:9])
+        if self.trace:
+            return f"environment {self.index} raised {main[-1]} in {self.doing}\n{self.trace}"
+        return f"environment {self.index} {how} in {self.doing}"
+
+
+class Recorder:
+    """Writes what an environment is doing into a file, which outlives its process.
+
+    Args:
+        folder: where the files are.
+        index: of the environment.
+        timeout: seconds for each thing it does, or None for no limit. A process that takes longer ends itself; the
+            watch is faulthandler's, which needs neither the interpreter nor its lock.
+    """
+
+    def __init__(self, folder: Path, index: int, timeout: float | None) -> None:
+        self.index, self.timeout = index, timeout
+        np.zeros(3, np.int64).tofile(folder / f"{index}.state")
+        self.state = np.memmap(folder / f"{index}.state", np.int64, "r+", shape=(3,))  # action, episode, step
+        self.trace = (folder / f"{index}.trace").open("w")
+
+    @staticmethod
+    def read(folder: Path, index: int) -> Record:
+        """What an environment was last seen doing."""
+        if not (folder / f"{index}.trace").exists():
+            return Record(index, _WORDS[0], busy=False, trace="")
+        action, episode, step = np.fromfile(folder / f"{index}.state", np.int64).tolist()
+        words = _WORDS[action].format(episode=episode, step=step)
+        return Record(index, words, action > 0, (folder / f"{index}.trace").read_text().strip())
+
+    @contextmanager
+    def during(self, action: int) -> Iterator[None]:
+        """Record that something begins, and that it ended or how it failed."""
+        self.state[0] = action
+        if self.timeout is not None:
+            faulthandler.dump_traceback_later(self.timeout, exit=True, file=self.trace)
+        try:
+            yield
+        except Exception as error:
+            self.trace.write(traceback.format_exc())
+            self.trace.flush()
+            doing = _WORDS[action].format(episode=self.state[1], step=self.state[2])
+            raise EnvFailure(f"environment {self.index} raised {error!r} in {doing}") from error
+        finally:
+            if self.timeout is not None:
+                faulthandler.cancel_dump_traceback_later()
+        self.state[0] = 0
+
+
+class RecordedEnv(TransformedEnv):
+    """An environment in float32 that records what it does, and whose episodes may be seeded one by one.
+
+    Args:
+        env: the environment.
+        recorder: of what it does.
+    """
+
+    def __init__(self, env: EnvBase, recorder: Recorder) -> None:
+        super().__init__(env, DoubleToFloat())
+        self.__dict__["recorder"] = recorder
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        self.recorder.state[2] += 1
+        with self.recorder.during(3):
+            return super()._step(tensordict)
+
+    def _reset(
+        self, tensordict: TensorDictBase | None = None, *, seed: int | None = None, **kwargs: Any
+    ) -> TensorDictBase:
+        self.recorder.state[1:] = self.recorder.state[1] + 1, 0
+        with self.recorder.during(2):
+            if seed is not None and isinstance(_innermost(self), GymWrapper):
+                kwargs["seed"] = seed  # gymnasium's way: the reset itself is seeded, and happens once
+            elif seed is not None:
+                self.base_env.set_seed(seed)
+            return super()._reset(tensordict, **kwargs)
+
+
+def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | None) -> EnvBase:
+    """Make an environment, in the process it will live in.
+
+    Args:
+        make: makes an environment of TorchRL or of gymnasium.
+        folder: of the records.
+        index: of the environment.
+        timeout: seconds for each thing it does, or None.
+
+    Returns:
+        The environment, recorded.
+    """
+    recorder = Recorder(folder, index, timeout)
+    with recorder.during(1):
+        env = make()
+        return RecordedEnv(env if isinstance(env, EnvBase) else GymWrapper(env), recorder)
+
+
+def _innermost(env: EnvBase) -> EnvBase:
+    while isinstance(env, TransformedEnv):
+        env = env.base_env
+    return env
