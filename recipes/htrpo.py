@@ -27,6 +27,7 @@ from torchrl_htrpo import (
     EnvRandomness,
     GoalNormalizer,
     HindsightRelabel,
+    RowPruner,
     RowSampler,
     Run,
     StateValue,
@@ -68,6 +69,7 @@ def train(cfg: DictConfig) -> str:
         ),
     )
     value, advantage = StateValue(critic, chunk_size=cfg.chunk_rows), instantiate(cfg.advantage)
+    prune = RowPruner(cfg.max_lost_share)
     gradient_rows = RowSampler(cfg.gradient_rows)
     curvature_rows = RowSampler(cfg.curvature_rows, priority=weight_share)
     critic_rows = RowSampler(cfg.critic.batch_size, uniform_share=1.0)
@@ -117,7 +119,8 @@ def train(cfg: DictConfig) -> str:
             with timeit("value"):
                 relabelled = advantage(value(relabelled))
             with timeit("policy"):
-                problem = objective.problem(gradient_rows(relabelled), curvature_rows(relabelled))
+                pruned = prune(relabelled)
+                problem = objective.problem(gradient_rows(pruned), curvature_rows(pruned))
                 result = optimizer.step(problem)
             with timeit("critic"):
                 targets = relabelled.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
@@ -137,6 +140,7 @@ def train(cfg: DictConfig) -> str:
                 "train/success": task.success(batch).any(-1).float().mean().item(),
                 "hindsight/ess": relabelled["hindsight", "ess"].flatten()[0].item(),
                 "hindsight/live_share": relabelled["hindsight", "live_share"].flatten()[0].item(),
+                "hindsight/lost_share": pruned["hindsight", "lost_share"].flatten()[0].item(),
                 "hindsight/solved_share": relabelled["next", "terminated"].any(-2).float().mean().item(),
                 "critic/loss": loss.item(),
                 **{f"step/{name}": figure for name, figure in result.metrics().items()},

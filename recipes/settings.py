@@ -60,6 +60,7 @@ RANGES = {
     "num_goals": COUNT,
     "gradient_rows": OPTIONAL_COUNT,
     "curvature_rows": OPTIONAL_COUNT,
+    "max_lost_share": SHARE,
     "hidden_sizes": COUNT,  # each of them
     "input_clip": Range(above=True, optional=True),
     "gamma": SHARE,

@@ -84,7 +84,14 @@ class TrustRegionOptimizer:
         self.store = RowStore(cache_bytes)
 
     @classmethod
-    def paper(cls, params: TensorDictBase, max_divergence: float = 2e-5, damping: float = 1e-3) -> TrustRegionOptimizer:
+    def paper(
+        cls,
+        params: TensorDictBase,
+        max_divergence: float = 2e-5,
+        damping: float = 1e-3,
+        *,
+        cache_bytes: int = 1 << 30,
+    ) -> TrustRegionOptimizer:
         """The published rule: absolute damping, absolute squared residual 1e-10, length with the damped curvature."""
         solver = ConjugateGradient(max_iterations=10, tolerance=1e-10, relative=False)
         return cls(
@@ -94,6 +101,7 @@ class TrustRegionOptimizer:
             damping_mode="absolute",
             scale_with_damping=True,
             direction=solver,
+            cache_bytes=cache_bytes,
         )
 
     def step(self, problem: TrustRegionProblem) -> StepResult:

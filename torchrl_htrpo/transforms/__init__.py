@@ -9,6 +9,7 @@ from torchrl_htrpo.transforms.goal_sampler import (
 )
 from torchrl_htrpo.transforms.hgf_goal_sampler import HGFGoalSampler
 from torchrl_htrpo.transforms.hindsight_relabel import HindsightRelabel
+from torchrl_htrpo.transforms.row_pruner import RowPruner
 from torchrl_htrpo.transforms.row_sampler import RowSampler, contribution, weight_share
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "HGFGoalSampler",
     "HindsightRelabel",
     "OriginalGoalSampler",
+    "RowPruner",
     "RowSampler",
     "UniformGoalSampler",
     "contribution",
