@@ -83,6 +83,8 @@ RANGES = {
     "head.spread": Range(),
     "head.heads.push.init_scale": POSITIVE,
     "head.heads.push.min_scale": POSITIVE,
+    "head.heads.motion.init_scale": POSITIVE,
+    "head.heads.motion.min_scale": POSITIVE,
     "trust_region.max_divergence": POSITIVE,
     "trust_region.damping": Range(),
     "trust_region.direction.max_iterations": COUNT,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tensordict import assert_close
+from tensordict import TensorDict, assert_close
 from torchrl.envs import check_env_specs
 
 from torchrl_htrpo.envs.fetch import FetchEnv
 from torchrl_htrpo.envs.fetch_physics import TASK_NAMES, DivergedError
 
 DISCRETE = [(task, "discrete") for task in ("reach", "push", "slide")]
+MIXED = [("reach", "mixed"), ("pick_and_place", "mixed")]
 
 
-@pytest.mark.parametrize(("task", "control"), [(task, "continuous") for task in TASK_NAMES] + DISCRETE)
+@pytest.mark.parametrize(("task", "control"), [(task, "continuous") for task in TASK_NAMES] + DISCRETE + MIXED)
 def test_passes_check_env_specs(task, control):
     check_env_specs(FetchEnv(task, 3, control=control, horizon=4, seed=0), break_when_any_done="both")
 
@@ -34,6 +35,18 @@ def test_discrete_control_appends_the_velocity():
     assert state["observation"].shape == (1, 29) and not state["observation"][:, 25:].any()
     state = env.step(state.set("action", torch.tensor([1])))["next"]
     assert state["observation"][0, 25:].tolist() == [0.0, 0.1, 0.0, 0.0]
+
+
+def test_mixed_control_moves_as_the_continuous_action_it_stands_for():
+    mixed, plain = (FetchEnv("pick_and_place", 2, control=control, seed=0) for control in ("mixed", "continuous"))
+    one, other = mixed.reset(), plain.reset()
+    for gripper in ([1, 1], [1, 0], [0, 1], [0, 0]):
+        motion, choice = 2 * torch.rand(2, 3) - 1, torch.tensor(gripper)
+        one["action"] = TensorDict(motion=motion, gripper=choice, batch_size=2)
+        other["action"] = torch.cat((motion, 2.0 * choice.unsqueeze(-1) - 1), -1)
+        one, other = mixed.step(one)["next"], plain.step(other)["next"]
+        assert torch.equal(one["observation"], other["observation"])
+    assert (one["observation"][:, 9:11] - mixed.reset()["observation"][:, 9:11]).abs().max() > 1e-3  # fingers moved
 
 
 def test_rewards_follow_the_goal():

@@ -8,7 +8,7 @@ from tests.recipes.runs import budget
 from torchrl_htrpo.evaluation import read_table
 
 
-@pytest.mark.parametrize("preset", ["paper", "discrete"])
+@pytest.mark.parametrize("preset", ["paper", "discrete", "mixed"])
 def test_every_preset_takes_a_step(preset, trained, tmp_path):
     pytest.importorskip("mujoco")
     trained("htrpo_fetch", f"+preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
@@ -28,3 +28,16 @@ def test_the_discrete_preset_is_table_2(configured):
     cfg = configured("htrpo_fetch", "+preset=discrete", tiny=False)
     assert (cfg.batch_steps, cfg.env.control) == (1600, "discrete")
     assert cfg.batch_steps % (cfg.num_envs * cfg.horizon) == 0
+
+
+@pytest.mark.parametrize("head", ["tanh_normal", "full_covariance", "gmm", "tanh_gmm"])
+def test_every_continuous_head_takes_a_step_on_fetch(head, trained, tmp_path):
+    pytest.importorskip("mujoco")
+    trained("htrpo_fetch", f"head={head}", budget("htrpo_fetch", 1), directory=tmp_path)
+    assert read_table(tmp_path / "metrics.csv")["step/divergence"][0][1] > 0
+
+
+def test_a_head_of_parts_on_a_plain_action_says_what_is_missing(trained, tmp_path):
+    pytest.importorskip("mujoco")
+    with pytest.raises(Exception, match="MixedHead: sizes must be those of an action in named parts, got 4"):
+        trained("htrpo_fetch", "head=mixed", budget("htrpo_fetch", 1), directory=tmp_path)

@@ -39,12 +39,13 @@ class FetchEnv(EnvBase):
     Keys: ``observation`` ``[N, 10]`` (reach) or ``[N, 25]``, 4 longer with discrete control, ``achieved_goal``
     and ``desired_goal`` ``[N, 3]`` in metres, ``is_success`` ``[N, 1]``, ``action`` (continuous: ``[N, 4]`` in
     ``[-1, 1]``, hand displacement in units of 5 cm and finger command; discrete: ``[N]``, index of a change of
-    velocity, see VelocityControl), ``reward`` ``[N, 1]`` (-1, and 0 where the goal is within 5 cm).
+    velocity, see VelocityControl; mixed: ``("action", "motion")`` ``[N, 3]`` and ``("action", "gripper")`` ``[N]``, 0
+    to shut and 1 to open), ``reward`` ``[N, 1]`` (-1, and 0 where the goal is within 5 cm).
 
     Args:
         task: ``"reach"``, ``"push"``, ``"slide"`` or ``"pick_and_place"``.
         num_envs: worlds stepped at once (``N``).
-        control: ``"continuous"``, or ``"discrete"`` (not for pick and place).
+        control: ``"continuous"``, ``"discrete"`` (not for pick and place), or ``"mixed"``: the fingers by choice.
         engine: ``"mujoco"`` (the C library, on CPU threads) or ``"warp"`` (mujoco_warp, thousands of worlds on a
             GPU, float32; agrees with the C library until chaotic contacts drive them apart); or a ready engine.
         num_threads: threads of the ``"mujoco"`` engine; results do not depend on it. Defaults to the cores
@@ -113,7 +114,8 @@ class FetchEnv(EnvBase):
             shape=self.batch_size,
             device=device,
         )
-        self.action_spec = self.control.action_spec(n, dtype, device)
+        action = self.control.action_spec(n, dtype, device)
+        self.full_action_spec = Composite(action=action, shape=self.batch_size, device=device)
         self.reward_spec = Unbounded((n, 1), dtype=dtype, device=device)
         self.done_spec = Composite(
             done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device

@@ -110,8 +110,9 @@ class DivergenceLoss(LossModule):
     def in_keys(self) -> list[NestedKey]:
         """What :meth:`forward` reads."""
         if self._in_keys is None:
-            keys = self.tensor_keys
-            self._in_keys = [*self.actor_network.in_keys, keys.action, keys.sample_log_prob]
+            parts = self.actor_network.dist_sample_keys
+            actions = [self.tensor_keys.action] if len(parts) == 1 else parts
+            self._in_keys = [*self.actor_network.in_keys, *actions, self.tensor_keys.sample_log_prob]
         return self._in_keys
 
     @in_keys.setter

@@ -136,11 +136,10 @@ class TrustRegionObjective(LossModule):
     def _chunks(self, tensordict: TensorDictBase) -> list[tuple[TensorDictBase, Tensor]]:
         weight = self._weights(tensordict).reshape(-1)
         divergence = self.divergence
-        keys = [*divergence.in_keys, *divergence.actor_network.dist_sample_keys, self.tensor_keys.advantage]
         live = weight.nonzero().squeeze(-1) if weight.device.type == "cpu" else weight
         if not len(live):
             return []
-        rows = tensordict.select(*keys, strict=False).reshape(-1)
+        rows = tensordict.select(*divergence.in_keys, self.tensor_keys.advantage, strict=False).reshape(-1)
         if len(live) < len(weight):
             rows, weight = rows[live], weight[live]
         parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)

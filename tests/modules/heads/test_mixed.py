@@ -75,6 +75,21 @@ def test_parts_must_read_features_only(heads):
         MixedHead(heads)
 
 
-def test_sizes_and_heads_must_have_the_same_names():
-    with pytest.raises(ValueError, match=r"MixedHead: heads must be named \['gear'\], got \['push'\]"):
+def test_every_part_of_the_action_needs_a_head_and_heads_of_other_parts_are_left_out():
+    with pytest.raises(ValueError, match=r"MixedHead: heads must be heads of \['gear'\], got \['push'\]"):
         MixedHead.of_sizes({"gear": 2}, {"push": GaussianHead})
+    with pytest.raises(ValueError, match="MixedHead: sizes must be those of an action in named parts, got 4"):
+        MixedHead.of_sizes(4, {"push": GaussianHead})
+    assert list(MixedHead.of_sizes({"gear": 2}, {"push": GaussianHead, "gear": CategoricalHead}).heads) == ["gear"]
+
+
+def test_losses_read_every_part_of_the_action_also_by_keyword():
+    actor = actor_with("mixed")
+    batch, loss = trajectories(actor=actor), QKLLoss(actor)
+    parts = [("action", "gear"), ("action", "push")]
+    assert loss.in_keys == ["observation", "desired_goal", *parts, "action_log_prob"]
+    inputs = {"_".join(key) if isinstance(key, tuple) else key: batch[key] for key in loss.in_keys}
+    assert loss(**inputs).item() == 0
+    for part in parts:
+        with pytest.raises(KeyError, match="QKLLoss: input must be a tensordict with the key"):
+            loss(batch.exclude(part))

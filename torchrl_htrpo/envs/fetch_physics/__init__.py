@@ -6,6 +6,7 @@ from torchrl_htrpo.envs.fetch_physics.control import (
     ControlName,
     ControlScheme,
     DisplacementControl,
+    GripperControl,
     VelocityControl,
     make_control,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "EngineName",
     "FetchModel",
     "FetchTask",
+    "GripperControl",
     "Kinematics",
     "MujocoEngine",
     "TaskName",

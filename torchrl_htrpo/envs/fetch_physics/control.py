@@ -1,17 +1,18 @@
-"""What an action means: a displacement of the hand, or a change of a velocity the environment keeps."""
+"""What an action means: a displacement of the hand, a change of a velocity the environment keeps, or both kinds."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, TensorSpec
+from torchrl.data import Bounded, Categorical, Composite, TensorSpec
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.fetch_physics.tasks import TaskName
 
-ControlName = Literal["continuous", "discrete"]
+ControlName = Literal["continuous", "discrete", "mixed"]
 CONTROL_NAMES: tuple[str, ...] = get_args(ControlName)
 
 _STEPS = (0.1, 1.0)  # sizes by which one action changes the velocity
@@ -33,8 +34,8 @@ class ControlScheme(Protocol):
     def reset(self, mask: Tensor) -> None:
         """Forgets the past of the masked worlds, ``[N]`` bool."""
 
-    def command(self, action: Tensor) -> Tensor:
-        """Command ``[N, 4]`` for the actions of all worlds."""
+    def command(self, action: Any) -> Tensor:
+        """Command ``[N, 4]`` for the actions of all worlds: a tensor, or a tensordict of the action's parts."""
 
     def extra(self) -> Tensor:
         """What the observation must add for the task to stay Markov, ``[N, extra_size]``."""
@@ -75,6 +76,37 @@ class DisplacementControl:
     def extra(self) -> Tensor:
         """Nothing to add, ``[N, 0]``."""
         return self._nothing
+
+
+class GripperControl(DisplacementControl):
+    """A displacement of the hand, and a choice for the fingers: an action that is continuous and discrete at once.
+
+    Keys of the action: ``motion`` ``[N, 3]`` in ``[-1, 1]``, in units of 5 cm, and ``gripper`` ``[N]``: 0 shuts the
+    fingers, 1 opens them (where the task holds them shut, the choice does nothing).
+
+    Args:
+        num_envs: number of worlds ``N``.
+        device: where commands are computed.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.envs.fetch_physics.control import GripperControl
+        >>> action = TensorDict(motion=torch.zeros(2, 3), gripper=torch.tensor([0, 1]))
+        >>> GripperControl(num_envs=2).command(action)[:, 3]
+        tensor([-1.,  1.])
+    """
+
+    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
+        """The two parts of the action."""
+        motion = Bounded(-1.0, 1.0, shape=(num_envs, 3), dtype=dtype, device=device)
+        gripper = Categorical(2, shape=(num_envs,), dtype=torch.int64, device=device)
+        return Composite(motion=motion, gripper=gripper, shape=(num_envs,), device=device)
+
+    def command(self, action: TensorDictBase) -> Tensor:  # type: ignore[override]
+        """The displacement, and -1 or 1 for the fingers."""
+        motion = action.get("motion")
+        return torch.cat((motion, 2 * action.get("gripper").unsqueeze(-1).to(motion.dtype) - 1), -1)
 
 
 class VelocityControl:
@@ -135,7 +167,7 @@ def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch
     """Builds the control scheme of a task.
 
     Args:
-        name: ``"continuous"`` or ``"discrete"``.
+        name: ``"continuous"``, ``"discrete"`` or ``"mixed"``.
         task: the task.
         num_envs: number of worlds.
         device: where commands are computed.
@@ -150,4 +182,6 @@ def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch
         raise ValueError(refusal("FetchEnv", "control", "the name of a control scheme", name, CONTROL_NAMES))
     if name == "discrete":
         return VelocityControl(task, num_envs, device)
+    if name == "mixed":
+        return GripperControl(num_envs, device)
     return DisplacementControl(num_envs, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensordict import NestedKey, TensorDictBase, unravel_key
+from tensordict import NestedKey, TensorDict, TensorDictBase, unravel_key
 from tensordict.nn import (
     CompositeDistribution,
     InteractionType,
@@ -87,14 +87,14 @@ class MixedHead(PolicyHead):
     """
 
     distribution_class = CompositeDistribution
+    param_keys = ("params",)
 
     def __init__(self, heads: Mapping[str, PolicyHead]) -> None:
-        foreign = [name for name, head in heads.items() if set(head.distribution_keys.values()) != set(head.param_keys)]
+        foreign = [name for name, head in heads.items() if isinstance(head, MixedHead) or _reads_more(head)]
         if not heads or foreign:
             raise ValueError(refusal(self, "heads", "heads that read features only", foreign or dict(heads)))
         super().__init__(sum(head.num_features for head in heads.values()))
         self.heads = nn.ModuleDict(heads)
-        self.param_keys = tuple(("params", name, str(key)) for name, head in heads.items() for key in head.param_keys)  # type: ignore[misc]
 
     @classmethod
     def of_sizes(cls, sizes: Mapping[str, Any], heads: Mapping[str, Callable[[Any], PolicyHead]]) -> MixedHead:
@@ -102,24 +102,21 @@ class MixedHead(PolicyHead):
 
         Args:
             sizes: options or dimensions of each part.
-            heads: class of the head of each part.
+            heads: class of the head of each part, by its name; those of parts that the action lacks are left out.
 
         Raises:
-            ValueError: if their names differ.
+            ValueError: if the action has no parts, or one without a head.
 
         Example:
             >>> from torchrl_htrpo.modules import CategoricalHead, GaussianHead
             >>> MixedHead.of_sizes({"gear": 3, "push": 1}, {"gear": CategoricalHead, "push": GaussianHead}).num_features
             4
         """
-        if set(sizes) != set(heads):
-            raise ValueError(refusal(cls.__name__, "heads", f"named {sorted(sizes)}", sorted(heads)))
+        if not isinstance(sizes, Mapping):
+            raise ValueError(refusal(cls.__name__, "sizes", "those of an action in named parts", sizes))
+        if not set(sizes) <= set(heads):
+            raise ValueError(refusal(cls.__name__, "heads", f"heads of {sorted(sizes)}", sorted(heads)))
         return cls({name: heads[name](size) for name, size in sizes.items()})
-
-    @property
-    def distribution_keys(self) -> dict[str, NestedKey]:
-        """All parameters in one nested entry."""
-        return {"params": "params"}
 
     @property
     def distribution_kwargs(self) -> dict[str, Any]:
@@ -143,9 +140,16 @@ class MixedHead(PolicyHead):
             default_interaction_type=InteractionType.RANDOM,
         )
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """The parameters of all parts, one after another."""
+    def forward(self, features: Tensor) -> TensorDict:
+        """The parameters of each part, under its name in the entry ``params``."""
         sizes = [head.num_features for head in self.heads.values()]
-        found = [head(part) for head, part in zip(self.heads.values(), features.split(sizes, -1), strict=True)]
-        parts = ((part,) if isinstance(part, Tensor) else part for part in found)
-        return tuple(parameter for part in parts for parameter in part)
+        found: dict[str, TensorDict] = {}
+        for (name, head), part in zip(self.heads.items(), features.split(sizes, -1), strict=True):
+            written = head(part)
+            written = (written,) if isinstance(written, Tensor) else written
+            found[name] = TensorDict(dict(zip(head.param_keys, written, strict=True)), batch_size=features.shape[:-1])  # type: ignore[arg-type]
+        return TensorDict(params=TensorDict(found, features.shape[:-1]), batch_size=features.shape[:-1])
+
+
+def _reads_more(head: PolicyHead) -> bool:
+    return set(head.distribution_keys.values()) != set(head.param_keys)
