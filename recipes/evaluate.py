@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import her
+import htrpo
 import hydra
 import torch
-from htrpo import make_networks
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from settings import refuse_unknown_keys
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
 
     env, task = instantiate(trained.env, seed=cfg.seed), instantiate(trained.goal_task)
-    _, actor, _ = make_networks(trained, env)
+    _, actor, _ = (her if "agent" in trained else htrpo).make_networks(trained, env)
     checkpoints = checkpoints_of(Path(cfg.run))
     stored = checkpoints.best() if cfg.best else checkpoints.latest()
     if stored is None:

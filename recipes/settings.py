@@ -74,6 +74,19 @@ RANGES = {
     "eval_episodes": COUNT,
     "final_episodes": COUNT,
     "target_success": Range(0, 1, above=True, optional=True),
+    "hindsight_share": SHARE,
+    "replay_episodes": COUNT,
+    "buffer_steps": COUNT,
+    "updates_per_step": POSITIVE,
+    "batch_size": COUNT,
+    "lr": POSITIVE,
+    "polyak": SHARE,
+    "target_every": COUNT,
+    "save_every": COUNT,
+    "agent.epsilon": SHARE,
+    "agent.sigma": Range(),
+    "agent.action_cost": Range(),
+    "hindsight.resolution": Range(),
     "goal_task.success_reward": POSITIVE,
     "goal_task.reached.threshold": POSITIVE,
     "goals.resolution": Range(),
@@ -115,8 +128,8 @@ def _outside(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _misfits(cfg: DictConfig) -> list[str]:
-    episodes, batch = cfg.num_envs * cfg.horizon, cfg.batch_steps or cfg.num_envs * cfg.horizon
-    bits, warm = cfg.get("num_bits", cfg.horizon), cfg.warmup_steps
+    episodes, batch = cfg.num_envs * cfg.horizon, cfg.get("batch_steps") or cfg.num_envs * cfg.horizon
+    bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     holds = {
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
@@ -124,7 +137,7 @@ def _misfits(cfg: DictConfig) -> list[str]:
             cfg.total_steps >= warm + batch
         ),
         f"warmup_steps={warm} must be a multiple of num_envs = {cfg.num_envs}, above 0 with normalize": (
-            warm % cfg.num_envs == 0 and (warm > 0 or not cfg.normalize)
+            warm % cfg.num_envs == 0 and (warm > 0 or not cfg.normalize or "warmup_steps" not in cfg)
         ),
     }
     return [rule for rule, held in holds.items() if not held]

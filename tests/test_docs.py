@@ -66,7 +66,7 @@ def metrics() -> list[str]:
     """The names of everything a run logs, from the results' fields and the recipe's text."""
     evaluation = [f"eval/{field.name}" for field in fields(Evaluation)]
     step = [f"step/{name}" for name in StepResult(StepStatus.ACCEPTED).metrics()]
-    recipe = (ROOT / "recipes/htrpo.py").read_text()
+    recipe = "".join((ROOT / "recipes" / name).read_text() for name in ("htrpo.py", "her.py"))
     named = re.findall(r'"((?:train|hindsight|critic|actor)/\w+)"', recipe)
     timed = [f"time/{phase}" for phase in re.findall(r'timeit\("(\w+)"\)', recipe)]
     assert named

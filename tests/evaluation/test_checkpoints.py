@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict import TensorDict
 from torchrl.checkpoint import Checkpoint
+from torchrl.data import LazyTensorStorage, ReplayBuffer
 
 from torchrl_htrpo.envs import BitFlipEnv, make_goal_env
-from torchrl_htrpo.evaluation import EnvRandomness
+from torchrl_htrpo.evaluation import EnvRandomness, StoredItems
 from torchrl_htrpo.evaluation.checkpoints import (
     checkpoints_of,
     differences,
@@ -147,3 +149,42 @@ def test_an_environment_without_a_state_to_give_is_let_be():
     randomness = EnvRandomness(Plain())
     assert randomness.state_dict() == {}
     randomness.load_state_dict({})
+
+
+def items(first, count):
+    """Episodes of two steps, told apart by their number."""
+    number = torch.arange(first, first + count).reshape(count, 1, 1).expand(count, 2, 1).double()
+    after = TensorDict(number=number + 0.5, batch_size=[count, 2])
+    return TensorDict(number=number.contiguous(), next=after, batch_size=[count, 2])
+
+
+@pytest.mark.parametrize("stored", [0, 3, 5, 8, 14])
+def test_a_replay_buffer_comes_back_with_its_items_and_its_place_in_the_ring(stored, tmp_path):
+    one, other = (ReplayBuffer(storage=LazyTensorStorage(5)) for _ in range(2))
+    if stored:
+        one.extend(items(0, min(stored, 4)))
+        for number in range(4, stored):
+            one.extend(items(number, 1))
+    Checkpoint(buffer=StoredItems(one)).save(tmp_path / "saved")
+    other.extend(items(100, 3))  # what it held before is forgotten
+    load_data(Checkpoint(buffer=StoredItems(other)), tmp_path / "saved")
+    assert len(other) == len(one) == min(stored, 5)
+    for buffer in (one, other):
+        buffer.extend(items(50, 3))
+    assert (one.storage[: len(one)] == other.storage[: len(other)]).all()
+    assert other.storage[: len(other)].batch_size == one.storage[: len(one)].batch_size
+
+
+def test_a_stored_buffer_holds_no_more_than_its_items(tmp_path):
+    buffer = ReplayBuffer(storage=LazyTensorStorage(100_000))
+    buffer.extend(items(0, 2))
+    path = Checkpoint(buffer=StoredItems(buffer)).save(tmp_path / "saved") or tmp_path / "saved"
+    assert sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()) < 100_000
+
+
+def test_a_larger_buffer_takes_the_items_of_a_full_one():
+    small, large = (ReplayBuffer(storage=LazyTensorStorage(size)) for size in (3, 9))
+    small.extend(items(0, 3))
+    StoredItems(large).load_state_dict(StoredItems(small).state_dict())
+    large.extend(items(3, 2))
+    assert large.storage[: len(large)]["number"][:, 0, 0].tolist() == [0, 1, 2, 3, 4]

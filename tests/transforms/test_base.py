@@ -13,8 +13,11 @@ from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
 from torchrl_htrpo.transforms import (
     AllGoalSampler,
     CumulativeGoalRatio,
+    FinalGoalSampler,
+    FutureGoalSampler,
     HGFGoalSampler,
     HindsightRelabel,
+    HindsightReplay,
     RowSampler,
     UniformGoalSampler,
 )
@@ -25,6 +28,9 @@ TRANSFORMS = {
     "all": AllGoalSampler,
     "uniform": lambda: UniformGoalSampler(3),
     "hgf": lambda: HGFGoalSampler(3),
+    "future": FutureGoalSampler,
+    "final": FinalGoalSampler,
+    "replay": lambda: HindsightReplay(TASK, 4),
     "relabel": lambda: HindsightRelabel(TASK),
     "ratio": lambda: CumulativeGoalRatio(actor_with("categorical", torch.float32)),
     "rows": lambda: RowSampler(4),

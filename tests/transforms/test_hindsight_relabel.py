@@ -222,3 +222,12 @@ def test_a_batch_without_goals_of_its_own_entries_keeps_the_others():
     batch = trajectories().set("info", TensorDict(energy=torch.rand(4, 5, 1), batch_size=[4, 5]))
     out = HindsightRelabel(GoalTask(same))(with_goals(batch, torch.zeros(2, 2).double()))
     assert torch.equal(out["info", "energy"][1], batch["info", "energy"])
+
+
+def test_goals_of_single_steps_are_refused():
+    from torchrl_htrpo.transforms import FinalGoalSampler, FutureGoalSampler
+
+    batch = trajectories(6, 6)
+    assert HindsightRelabel(GoalTask(same))(FinalGoalSampler()(batch)).shape == (1, 6, 6)
+    with pytest.raises(ValueError, match="must be the same at every step of a trajectory"):
+        HindsightRelabel(GoalTask(same))(FutureGoalSampler()(batch))

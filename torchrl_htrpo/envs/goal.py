@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -104,6 +105,15 @@ class GoalTask:
     def next_desired_goal(self) -> NestedKey:
         """Key of the desired goal after the step."""
         return unravel_key(("next", self.desired_goal))
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """The lowest and the highest reward of a step, as far as the preset bounds them."""
+        if callable(self.reward):
+            return -inf, inf
+        return {"sparse": (0.0, self.success_reward), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
+            self.reward, (0.0, inf)
+        )
 
     def success(self, tensordict: TensorDictBase) -> Tensor:
         """Whether each step ends with its goal reached.

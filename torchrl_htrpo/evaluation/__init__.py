@@ -1,6 +1,6 @@
 """Numbers and pictures: rollouts, statistics, plots, and the record of a run."""
 
-from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
+from torchrl_htrpo.evaluation.checkpoints import EnvRandomness, StoredItems
 from torchrl_htrpo.evaluation.metrics import read_scalars, read_table, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.rollout import Evaluation, collect_episodes, evaluate, summarize
@@ -12,6 +12,7 @@ __all__ = [
     "EnvRandomness",
     "Evaluation",
     "Run",
+    "StoredItems",
     "collect_episodes",
     "evaluate",
     "plot_learning_curve",

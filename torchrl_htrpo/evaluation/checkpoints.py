@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from tensordict import TensorDict
 from torch import Tensor
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.data import ReplayBuffer
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
@@ -42,6 +45,45 @@ class EnvRandomness:
         """Take the state back."""
         if hasattr(self.env, "set_rng_state"):
             self.env.set_rng_state(state)
+
+
+class StoredItems:
+    """What a replay buffer holds, for a checkpoint: tensors only, and no more of them than there are.
+
+    TorchRL's own dump of a buffer writes the storage at its full size and a pickle beside it.
+
+    Args:
+        buffer: a buffer on a tensor storage, with its writer going round.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
+        >>> buffer, other = (ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2))
+        >>> index = buffer.extend(TensorDict(x=torch.arange(6), batch_size=[6]))
+        >>> StoredItems(other).load_state_dict(StoredItems(buffer).state_dict())
+        >>> other.storage[:]["x"]
+        tensor([4, 5, 2, 3])
+    """
+
+    def __init__(self, buffer: ReplayBuffer) -> None:
+        self.buffer = buffer
+
+    def state_dict(self) -> dict[str, Any]:
+        """The items, and where the next one goes."""
+        if not len(self.buffer):
+            return {}
+        items, cursor = self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"]
+        sizes = {"batch_size": torch.tensor(items.batch_size), "cursor": torch.tensor(cursor)}
+        return {"items": items.to_dict(), **sizes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the items back."""
+        self.buffer.empty()
+        if state:
+            self.buffer.extend(TensorDict(state["items"], batch_size=state["batch_size"].tolist()))
+            if len(self.buffer) == self.buffer.storage.max_size:  # else it is behind the last item
+                self.buffer.writer.load_state_dict({"_cursor": int(state["cursor"])})
 
 
 def checkpoints_of(directory: Path) -> CheckpointRotation:

@@ -128,6 +128,30 @@ def distinct(candidates: Tensor, valid: Tensor) -> Tensor:
     return valid & (first[group] == order)
 
 
+def draw_later(eligible: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """For each step, draw one of the eligible steps at or after it, each with the same probability.
+
+    Args:
+        eligible: ``[*B, T]``.
+        generator: source of randomness; default: torch's own.
+
+    Returns:
+        Steps ``[*B, T]``, and whether there was one to draw ``[*B, T]`` (where not, the step is the last).
+
+    Example:
+        >>> draw_later(torch.tensor([False, True, False]))
+        (tensor([1, 1, 2]), tensor([ True,  True, False]))
+    """
+    count = eligible.cumsum(-1)
+    before = count - eligible.long()
+    ahead = count[..., -1:] - before
+    offset = (torch.rand(eligible.shape, device=eligible.device, generator=generator) * ahead).long()
+    # In float32 the product may round up to the number of steps ahead itself.
+    wanted = before + torch.minimum(offset, (ahead - 1).clamp_min(0)) + 1
+    index = torch.searchsorted(count, wanted)  # the step at which the count reaches it
+    return index.clamp_max(eligible.shape[-1] - 1), ahead > 0
+
+
 def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
     """Where a (goal, trajectory) pair ends, and which of its steps live.
 

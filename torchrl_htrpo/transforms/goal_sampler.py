@@ -63,13 +63,25 @@ class GoalSampler(BatchTransform):
         self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
         self._refuse_non_finite(self.desired_goal, desired, valid)
         eligible = valid & ~self._held(tensordict, achieved)
-        size = achieved.shape[-1]
-        originals = _of_trajectories(desired[..., 0, :].reshape(-1, size), valid[..., 0].reshape(-1))
-        goals, exists = self.choose(achieved.reshape(-1, size), eligible.reshape(-1), originals)
-        lead = tensordict.batch_size
+        originals = _of_trajectories(desired[..., 0, :].reshape(-1, desired.shape[-1]), valid[..., 0].reshape(-1))
+        goals, exists = self.goals_of(achieved, eligible, originals)
         out = tensordict.copy()
-        out.set(HINDSIGHT_GOAL, goals.expand(*lead, *goals.shape))
-        return out.set(HINDSIGHT_GOAL_MASK, exists.expand(*lead, *exists.shape))
+        out.set(HINDSIGHT_GOAL, goals)
+        return out.set(HINDSIGHT_GOAL_MASK, exists)
+
+    def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """The hindsight goals of each step: by default those chosen among all of the batch, the same for every step.
+
+        Args:
+            achieved: candidates ``[*B, T, d_g]``.
+            eligible: which of them may be chosen ``[*B, T]``.
+            goals: original goals ``[K, d_g]``.
+
+        Returns:
+            Goals ``[*B, T, G, d_g]`` and which of them exist ``[*B, T, G]``.
+        """
+        chosen, exists = self.choose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
+        return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
 
     def _held(self, tensordict: TensorDictBase, achieved: Tensor) -> Tensor:
         if self.skip_held is None:

@@ -43,8 +43,8 @@ class HindsightRelabel(BatchTransform):
 
     Raises:
         KeyError: if an entry is missing.
-        ValueError: if the goals have another size than the task's, a row holds several trajectories, or a relabelled
-            reward is not finite (the last two are seen on the CPU only).
+        ValueError: if the goals have another size than the task's, the goals change along a trajectory, a row holds
+            several trajectories, or a relabelled reward is not finite (the last three are seen on the CPU only).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -70,6 +70,9 @@ class HindsightRelabel(BatchTransform):
         if goals.shape[-1] != desired.shape[-1]:
             expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
+        if goals.device.type == "cpu" and goals.stride(-3) and (goals != goals[..., :1, :, :]).any():
+            expected = "the same at every step of a trajectory (HindsightReplay takes goals of single steps)"
+            raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, "goals that change"))
         valid = self._live_goals(tensordict) & self._first_trajectory(tensordict)
         failed = tensordict.get(_ENDS[0]).squeeze(-1) & ~self.task.success(tensordict)
         out = tensordict.exclude("hindsight").expand(goals.shape[-2], *tensordict.batch_size).clone(False)

@@ -1,0 +1,122 @@
+"""The recipes of hindsight experience replay: every choice runs, a run goes on bit for bit, and one learns."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.recipes.runs import EXAM, RECIPES, assert_same, run
+from tests.recipes.test_recipes import figures
+from tests.recipes.test_settings import leaves
+from torchrl_htrpo.evaluation import read_table
+
+SMALL = ("num_envs=4", "hidden_sizes=[8]", "batch_size=16", "replay_episodes=4", "num_goals=3", *EXAM)
+TINY = {
+    "her_bitflip": ("num_bits=4", "target_success=null", "save_every=2", *SMALL),
+    "her_fetch": ("horizon=5", "num_threads=1", "target_every=3", "save_every=2", *SMALL),
+}
+STEPS = {"her_bitflip": 16, "her_fetch": 20}  # of an iteration
+HINDSIGHT = sorted(file.stem for file in (RECIPES / "config" / "hindsight").glob("*.yaml"))
+
+
+@pytest.fixture(params=TINY)
+def recipe(request) -> str:
+    if request.param == "her_fetch":
+        pytest.importorskip("mujoco")
+    return request.param
+
+
+@pytest.fixture
+def trained(configured):
+    def make(name, iterations, *overrides, directory, tiny=True):
+        from her import train
+
+        small = (*TINY[name], f"total_steps={iterations * STEPS[name]}") if tiny else ()
+        return train(configured(name, *small, *overrides, directory=directory, tiny=False))
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
+    total = f"total_steps={2 * STEPS[recipe]}"
+    done = run(recipe, *TINY[recipe], total, "hydra.run.dir=made", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert figures(done.stdout.splitlines()[-1])["env_steps"] == str(2 * STEPS[recipe])
+    assert len(read_table(tmp_path / "made" / "metrics.csv")["eval/success"]) == 2
+    if recipe == "her_bitflip":
+        return
+    examined = run("evaluate", "run=made", "episodes=3", folder=tmp_path)
+    assert examined.returncode == 0, examined.stderr[-2000:]
+    assert figures(examined.stdout.splitlines()[-1])["episodes"] == "3"
+
+
+@pytest.mark.parametrize("hindsight", HINDSIGHT)
+def test_every_source_of_goals_takes_steps(recipe, hindsight, trained, tmp_path):
+    trained(recipe, 2, f"hindsight={hindsight}", directory=tmp_path)
+    assert len(read_table(tmp_path / "metrics.csv")["critic/loss"]) == 2
+
+
+@pytest.mark.parametrize(("reward", "low", "high"), [("her", -50, 0), ("sparse", 0, 50)])
+def test_both_rewards_bound_the_targets(recipe, reward, low, high, configured):
+    from her import bound_targets, make_networks
+    from hydra.utils import instantiate
+
+    cfg = configured(recipe, *TINY[recipe], f"goal_task.reward={reward}", tiny=False)
+    _, _, agent = make_networks(cfg, instantiate(cfg.env, seed=0))
+    bound_targets(agent.loss, instantiate(cfg.goal_task), cfg.gamma)
+    estimator = agent.loss.value_estimator
+    assert (estimator.low, estimator.high) == pytest.approx((low, high)) and cfg.gamma == 0.98
+
+
+def test_dqn_runs_on_fetch_with_discrete_control(trained, tmp_path):
+    pytest.importorskip("mujoco")
+    line = trained("her_fetch", 2, "agent=dqn", "+env.control=discrete", directory=tmp_path)
+    assert figures(line)["env_steps"] == "40"
+
+
+def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    trained(recipe, 6, directory=whole)
+    trained(recipe, 2, directory=half)
+    trained(recipe, 6, f"resume={half}", directory=tmp_path)
+    assert len(read_table(whole / "metrics.csv")["critic/loss"]) == 6
+    assert_same(whole, half)
+
+
+def test_a_run_goes_on_where_its_ring_of_episodes_was(trained, tmp_path):
+    ring, whole, half = "buffer_steps=40", tmp_path / "whole", tmp_path / "half"  # ten episodes, written over
+    trained("her_bitflip", 8, ring, directory=whole)
+    trained("her_bitflip", 4, ring, directory=half)
+    trained("her_bitflip", 8, ring, f"resume={half}", directory=tmp_path)
+    assert_same(whole, half)
+
+
+def test_another_configuration_is_refused(trained, tmp_path):
+    trained("her_bitflip", 2, directory=tmp_path)
+    with pytest.raises(ValueError, match=r"same configuration .*config.agent.epsilon: .* there, 0.5 here"):
+        trained("her_bitflip", 4, "agent.epsilon=0.5", f"resume={tmp_path}", directory=tmp_path)
+
+
+def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
+    with pytest.raises((RuntimeError, ValueError), match="non-finite|must be finite"):
+        trained("her_bitflip", 20, "lr=1e30", directory=tmp_path)
+
+
+def test_the_shipped_settings_are_accepted_and_every_number_has_a_range(recipe, configured):
+    from settings import RANGES, check
+
+    cfg = configured(recipe, tiny=False)
+    check(cfg)
+    assert set(leaves(OmegaConf.to_container(cfg))) <= RANGES.keys()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_five_bits_are_learnt_from_hindsight(seed, trained, tmp_path):
+    settings = ("num_bits=5", "total_steps=1600", "eval_every=4", "updates_per_step=0.25", f"seed={seed}")
+    assert float(figures(trained("her_bitflip", 0, *settings, directory=tmp_path, tiny=False))["success"]) >= 0.95
+
+
+def test_and_without_hindsight_eight_are_not(trained, tmp_path):
+    settings = ("hindsight_share=0", "total_steps=1536", "eval_every=20", "updates_per_step=0.1")
+    assert float(figures(trained("her_bitflip", 0, *settings, directory=tmp_path, tiny=False))["success"]) < 0.5

@@ -1,0 +1,71 @@
+"""DDPG in which large actions cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensordict import NestedKey, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Tensor
+from torchrl.objectives import DDPGLoss
+
+from torchrl_htrpo._errors import refusal
+
+
+class ActionCostDDPGLoss(DDPGLoss):
+    r"""TorchRL's DDPG loss with a cost on the action: the actor minimises :math:`c\,\overline{\pi(s)^2} - Q(s,\pi(s))`.
+
+    The bar is the mean over dimensions. Without the cost a squashed policy that once saturated has no gradient left to
+    come back with.
+
+    Args:
+        actor_network: the policy.
+        value_network: the action value.
+        action_cost: :math:`c`, per mean squared action.
+        action_key: where the policy writes its action.
+        **kwargs: see ``DDPGLoss``.
+
+    Raises:
+        ValueError: if ``action_cost`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl.modules import ValueOperator
+        >>> policy = TensorDictModule(torch.nn.Linear(3, 2), ["features"], ["action"])
+        >>> critic = ValueOperator(torch.nn.Bilinear(3, 2, 1), ["features", "action"])
+        >>> loss = ActionCostDDPGLoss(policy, critic, action_cost=1.0)
+        >>> loss.loss_actor(TensorDict(features=torch.zeros(5, 3), batch_size=[5]))[0].shape
+        torch.Size([])
+
+    Source: `Multi-Goal Reinforcement Learning <https://arxiv.org/abs/1802.09464>`_, appendix A.
+    """
+
+    def __init__(
+        self,
+        actor_network: TensorDictModule,
+        value_network: TensorDictModule,
+        *,
+        action_cost: float,
+        action_key: NestedKey = "action",
+        **kwargs: Any,
+    ) -> None:
+        if action_cost < 0:
+            raise ValueError(refusal(self, "action_cost", "at least 0", action_cost))
+        super().__init__(actor_network, value_network, **kwargs)
+        self.action_cost, self.action_key = action_cost, action_key
+
+    def loss_actor(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+        """The actor's loss, and nothing to report beside it.
+
+        Args:
+            tensordict: rows ``[*B]`` with the inputs of the policy and the action value.
+        """
+        rows = tensordict.select(*self.actor_in_keys, *self.value_exclusive_keys, strict=False).detach()
+        with self.actor_network_params.to_module(self.actor_network, preserve_module_state=False):
+            rows = self.actor_network(rows)
+        with self.value_network_params.detach().to_module(self.value_network, preserve_module_state=False):
+            rows = self.value_network(rows)
+        value, action = rows.get(self.tensor_keys.state_action_value), rows.get(self.action_key)
+        loss = self.action_cost * action.square().mean(-1) - value.squeeze(-1)
+        return self._reduce_loss(loss, tensordict=tensordict), {}

@@ -1,0 +1,54 @@
+"""One-step targets that stay within what the reward allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.objectives.value import TD0Estimator
+
+from torchrl_htrpo._errors import refusal
+
+
+class BoundedTD0(TD0Estimator):
+    r"""TorchRL's TD(0) with its target bounded: :math:`\mathrm{clip}(r + \gamma Q(s', a'), l, h)`.
+
+    A bootstrapped target can leave the range of values that any policy has, and pull the critic along; HER's authors
+    clip it there. With rewards in :math:`[r_l, r_h]` the range is :math:`[r_l, r_h] / (1 - \gamma)`.
+
+    Args:
+        gamma: discount.
+        value_network: gives the value of the next state, as for ``TD0Estimator``.
+        low: lower bound of the target.
+        high: upper bound.
+        **kwargs: see ``TD0Estimator``.
+
+    Raises:
+        ValueError: if ``low`` is above ``high``.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> flags = torch.zeros(2, 1, dtype=torch.bool)
+        >>> after = TensorDict(reward=torch.tensor([[-1.0], [0.0]]), done=flags, terminated=flags, batch_size=[2])
+        >>> td0 = BoundedTD0(gamma=0.5, value_network=None, low=-2.0, high=0.0)
+        >>> value = torch.tensor([[-9.0], [9.0]])
+        >>> td0.value_estimate(TensorDict(next=after, batch_size=[2]), next_value=value).flatten()
+        tensor([-2.,  0.])
+
+    Source: `Hindsight Experience Replay <https://arxiv.org/abs/1707.01495>`_, appendix A.
+    """
+
+    def __init__(
+        self, *, gamma: float, value_network: TensorDictModuleBase | None, low: float, high: float, **kwargs: Any
+    ) -> None:
+        if low > high:
+            raise ValueError(refusal(self, "low", f"at most high = {high}", low))
+        super().__init__(gamma=gamma, value_network=value_network, **kwargs)
+        self.low, self.high = low, high
+
+    def value_estimate(self, tensordict: TensorDictBase, *args: Any, **kwargs: Any) -> Tensor:
+        """The bounded target ``[*B, 1]``; see ``TD0Estimator``."""
+        return super().value_estimate(tensordict, *args, **kwargs).clamp(self.low, self.high)
