@@ -27,6 +27,7 @@ from torchrl_htrpo import (
     EnvRandomness,
     GoalNormalizer,
     HindsightRelabel,
+    PolicyMetrics,
     RowPruner,
     RowSampler,
     Run,
@@ -100,6 +101,7 @@ def train(cfg: DictConfig) -> str:
         "critic_optimizer": critic_optimizer,
         "env": EnvRandomness(env),
     }
+    watched = PolicyMetrics(actor)
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
     steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
@@ -143,6 +145,7 @@ def train(cfg: DictConfig) -> str:
                 "hindsight/lost_share": pruned["hindsight", "lost_share"].flatten()[0].item(),
                 "hindsight/solved_share": relabelled["next", "terminated"].any(-2).float().mean().item(),
                 "critic/loss": loss.item(),
+                **watched(batch),
                 **{f"step/{name}": figure for name, figure in result.metrics().items()},
             }
             examined = last or run.iterations % cfg.eval_every == 0

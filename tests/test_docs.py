@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import torchrl_htrpo
-from torchrl_htrpo import Evaluation, StepResult, StepStatus
+from torchrl_htrpo import Evaluation, GaussianMixtureHead, StepResult, StepStatus
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "torchrl_htrpo"
@@ -68,10 +68,11 @@ def metrics() -> list[str]:
     step = [f"step/{name}" for name in StepResult(StepStatus.ACCEPTED).metrics()]
     recipe = "".join((ROOT / "recipes" / name).read_text() for name in ("htrpo.py", "her.py"))
     named = re.findall(r'"((?:train|hindsight|critic|actor)/\w+)"', recipe)
+    policy = [f"policy/{name}" for name in GaussianMixtureHead(1).warnings] + ["policy/components"]
     timed = [f"time/{phase}" for phase in re.findall(r'timeit\("(\w+)"\)', recipe)]
     assert named
     assert timed
-    return evaluation + step + named + timed
+    return evaluation + step + named + policy + timed
 
 
 def test_every_logged_metric_is_defined() -> None:

@@ -87,6 +87,7 @@ from torchrl_htrpo.optim import (
 from torchrl_htrpo.evaluation import (
     EnvRandomness,
     Evaluation,
+    PolicyMetrics,
     Run,
     StoredItems,
     collect_episodes,
@@ -185,6 +186,7 @@ __all__ = [
     "collect_episodes",
     "summarize",
     "success_interval",
+    "PolicyMetrics",
     "Run",
     "EnvRandomness",
     "StoredItems",

@@ -3,6 +3,7 @@
 from torchrl_htrpo.evaluation.checkpoints import EnvRandomness, StoredItems
 from torchrl_htrpo.evaluation.metrics import read_scalars, read_table, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
+from torchrl_htrpo.evaluation.policy_metrics import PolicyMetrics
 from torchrl_htrpo.evaluation.rollout import Evaluation, collect_episodes, evaluate, summarize
 from torchrl_htrpo.evaluation.run import Run
 from torchrl_htrpo.evaluation.statistics import success_interval
@@ -11,6 +12,7 @@ from torchrl_htrpo.evaluation.video import record_gif
 __all__ = [
     "EnvRandomness",
     "Evaluation",
+    "PolicyMetrics",
     "Run",
     "StoredItems",
     "collect_episodes",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tensordict import NestedKey
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, ProbabilisticTensorDictModule
-from torch import nn
+from torch import Tensor, nn
 
 
 class PolicyHead(nn.Module):
@@ -37,6 +37,19 @@ class PolicyHead(nn.Module):
     def distribution_keys(self) -> dict[str, NestedKey]:
         """The distribution's arguments, and the entries they are read from."""
         return {str(key): key for key in self.param_keys}
+
+    def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
+        """Figures of how the distribution fares, for a log; none unless a head has some.
+
+        Args:
+            params: ``[*B]`` with :attr:`param_keys`, such as a collected batch.
+        """
+        return {}
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """What is wrong when a figure of :meth:`metrics` is above 0; only those worth a warning."""
+        return {}
 
     def action_module(self, action_key: NestedKey) -> ProbabilisticTensorDictModule:
         """The module that draws the action and writes it with its log-probability.

@@ -140,6 +140,21 @@ class MixedHead(PolicyHead):
             default_interaction_type=InteractionType.RANDOM,
         )
 
+    def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
+        """The figures of each part, below its name."""
+        parts: dict[str, Any] = dict(self.heads.items())
+        return {
+            f"{part}/{name}": figure
+            for part, head in parts.items()
+            for name, figure in head.metrics(params.get(("params", part))).items()
+        }
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """The warnings of each part, below its name."""
+        parts: dict[str, Any] = dict(self.heads.items())
+        return {f"{part}/{name}": text for part, head in parts.items() for name, text in head.warnings.items()}
+
     def forward(self, features: Tensor) -> TensorDict:
         """The parameters of each part, under its name in the entry ``params``."""
         sizes = [head.num_features for head in self.heads.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import NormalParamExtractor
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -12,6 +13,8 @@ from torchrl.modules.distributions import TanhNormal
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
+
+_IDLE = 1e-3  # mean weight of a component that is hardly ever drawn
 
 
 class GaussianMixture(MixtureSameFamily):
@@ -126,6 +129,32 @@ class GaussianMixtureHead(PolicyHead):
             tensor([ True, False])
         """
         return (scale <= torch.as_tensor(self.min_scale, dtype=scale.dtype)).all(-1)
+
+    def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
+        """See :meth:`PolicyHead.metrics`.
+
+        Returns:
+            ``collapsed_share``: share of the components, over states, at the floor in every dimension.
+            ``idle_share``: share of the components whose mean weight is below 0.001.
+            ``components``: the exponential of the weights' mean entropy, between 1 and ``K``.
+        """
+        weight = params.get("logits").softmax(-1).reshape(-1, self.num_components)
+        scale = params.get("scale")
+        return {
+            "collapsed_share": self.collapsed(scale).to(scale.dtype).mean(),
+            "idle_share": (weight.mean(0) < _IDLE).to(scale.dtype).mean(),
+            "components": torch.special.entr(weight).sum(-1).mean().exp(),
+        }
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """See :attr:`PolicyHead.warnings`."""
+        return {
+            "collapsed_share": f"a component's scale is at its floor min_scale={self.min_scale} in every dimension: it "
+            "explores no more; a larger floor keeps it wide",
+            "idle_share": "a component's weight has collapsed: it is hardly ever drawn and learns nothing; fewer "
+            "components, or a smaller radius, may serve better",
+        }
 
 
 class TanhGaussianMixtureHead(GaussianMixtureHead):

@@ -1,0 +1,54 @@
+"""How a policy's distribution fares while it learns."""
+
+from __future__ import annotations
+
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torchrl import torchrl_logger
+
+from torchrl_htrpo.modules.heads import PolicyHead
+
+
+class PolicyMetrics:
+    """The figures of a policy's head, and one warning for each that says something is wrong.
+
+    What there is to say is the head's business (:meth:`~torchrl_htrpo.modules.PolicyHead.metrics`): a mixture reports
+    components whose scale or weight has collapsed. A policy without a head of this library has no figures.
+
+    Args:
+        actor: the policy.
+
+    Example:
+        >>> from torchrl_htrpo.envs import DetourEnv
+        >>> from torchrl_htrpo.modules import GaussianMixtureHead, make_actor
+        >>> actor = make_actor(GaussianMixtureHead(2, num_components=3), 4)
+        >>> figures = PolicyMetrics(actor)(DetourEnv(2).rollout(5, actor))
+        >>> figures["policy/collapsed_share"], round(figures["policy/components"], 1)
+        (0.0, 3.0)
+    """
+
+    def __init__(self, actor: TensorDictModuleBase) -> None:
+        # The outermost: a head of parts speaks for its parts.
+        self.head = next((module for module in actor.modules() if isinstance(module, PolicyHead)), None)
+        self.told: set[str] = set()
+
+    def __call__(self, batch: TensorDictBase) -> dict[str, float]:
+        """The figures of a batch that the policy collected.
+
+        Args:
+            batch: ``[*B]`` with what the actor wrote; steps outside a ``("collector", "mask")`` do not count.
+
+        Returns:
+            Figures by name, below ``policy/``.
+        """
+        if self.head is None:
+            return {}
+        mask = batch.get(("collector", "mask"), default=None)
+        rows = batch.select(*self.head.param_keys)
+        rows = rows if mask is None else rows[mask.reshape(batch.batch_size)]
+        figures = {name: figure.item() for name, figure in self.head.metrics(rows).items()}
+        for name, text in self.head.warnings.items():
+            if figures[name] > 0 and name not in self.told:
+                self.told.add(name)
+                torchrl_logger.warning(f"{type(self.head).__name__}: {text} (policy/{name} = {figures[name]:.3g})")
+        return {f"policy/{name}": figure for name, figure in figures.items()}
