@@ -32,7 +32,7 @@ from torchrl_htrpo import (
 Collected = tuple[TensorDictBase, ProbabilisticTensorDictSequential, ValueOperator]
 ROW_KEYS = (
     "observation", "desired_goal", "action", "action_log_prob", "original_log_prob", "importance_weight", "advantage",
-    ("collector", "mask"), ("next", "terminated"), ("next", "done"),
+    "value_target",     ("collector", "mask"), ("next", "terminated"), ("next", "done"),
 )  # fmt: skip
 
 

@@ -113,6 +113,33 @@ def update(
     return ReferenceStep(direction, torch.zeros_like(full), gradient, used, 0.0, 0.0)
 
 
+def fit_critic(layers: Params, inputs: Tensor, target: Tensor, *, steps: int = 20, lr: float = 5e-4) -> float:
+    """The critic's part of the published update: Adam on the squared error of all rows at once.
+
+    Args:
+        layers: a weight and a bias per layer, updated in place.
+        inputs: ``[m, d]``.
+        target: ``[m]``.
+        steps: of Adam.
+        lr: of Adam.
+
+    Returns:
+        The loss before the last step.
+    """
+    leaves = [layer.requires_grad_() for layer in layers]
+    optimizer = torch.optim.Adam(leaves, lr=lr)
+    for _ in range(steps):
+        x = inputs
+        for weight, bias in zip(leaves[:-2:2], leaves[1:-2:2], strict=True):
+            x = torch.tanh(torch.nn.functional.linear(x, weight, bias))
+        value = torch.nn.functional.linear(x, leaves[-2], leaves[-1]).squeeze(-1)
+        loss = (value - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
 @torch.no_grad()
 def _try(params: Params, rows: Rows, step: Tensor, before: float) -> tuple[float, float]:
     pieces = step.split([param.numel() for param in params])

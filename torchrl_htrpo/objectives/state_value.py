@@ -36,7 +36,7 @@ class StateValue(TensorDictModuleBase):
         True
     """
 
-    def __init__(self, critic: TensorDictModule, *, chunk_size: int = 16384) -> None:
+    def __init__(self, critic: TensorDictModule, *, chunk_size: int = 8192) -> None:
         super().__init__()
         self.__dict__["critic"] = critic
         self.chunk_size = chunk_size

@@ -75,7 +75,7 @@ class TrustRegionObjective(LossModule):
         *,
         divergence: type[DivergenceLoss] = QKLLoss,
         loss_critic_type: str = "l2",
-        chunk_size: int = 16384,
+        chunk_size: int = 8192,
     ) -> None:
         self._in_keys: list[NestedKey] | None = None
         super().__init__()

@@ -70,7 +70,7 @@ class CumulativeGoalRatio(BatchTransform):
         weighted: bool = True,
         per_decision: bool = True,
         normalization: Normalization = "per_decision",
-        chunk_size: int = 16384,
+        chunk_size: int = 8192,
     ) -> None:
         check_actor(self, actor)
         if normalization not in ("per_decision", "paper"):
