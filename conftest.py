@@ -8,3 +8,5 @@ PHYSICS = "torchrl_htrpo/envs/fetch_physics"
 collect_ignore_glob = [] if find_spec("mujoco_warp") else [f"{PHYSICS}/warp_*.py"]
 if not find_spec("mujoco"):
     collect_ignore_glob += [f"{PHYSICS}/*.py", "torchrl_htrpo/envs/fetch.py"]
+if not find_spec("ale_py"):
+    collect_ignore_glob += ["torchrl_htrpo/envs/ms_pacman.py", "torchrl_htrpo/envs/pacman_game.py"]

@@ -102,7 +102,7 @@ from torchrl_htrpo.evaluation import (
 )
 
 if TYPE_CHECKING:
-    from torchrl_htrpo.envs import FetchEnv
+    from torchrl_htrpo.envs import FetchEnv, MsPacmanEnv
 
 __version__ = "0.1.0"
 
@@ -117,6 +117,7 @@ __all__ = [
     "GridMazeEnv",
     "PositionGoalEnv",
     "FetchEnv",
+    "MsPacmanEnv",
     "make_goal_env",
     "EnvBatch",
     "EnvFailure",
@@ -199,7 +200,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # FetchEnv needs an optional dependency: it loads when asked for.
-    if name == "FetchEnv":
-        return envs.FetchEnv
+    # These need an optional dependency: they load when asked for.
+    if name in ("FetchEnv", "MsPacmanEnv"):
+        return getattr(envs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Tasks: a goal, and what "reached" means."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torchrl_htrpo.envs.bit_flip import BitFlipEnv
@@ -14,6 +15,7 @@ from torchrl_htrpo.envs.recorder import EnvFailure
 
 if TYPE_CHECKING:
     from torchrl_htrpo.envs.fetch import FetchEnv
+    from torchrl_htrpo.envs.ms_pacman import MsPacmanEnv
 
 __all__ = [
     "BitFlipEnv",
@@ -24,6 +26,7 @@ __all__ = [
     "GearShiftEnv",
     "GoalTask",
     "GridMazeEnv",
+    "MsPacmanEnv",
     "PositionGoalEnv",
     "Within",
     "make_goal_env",
@@ -31,10 +34,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # FetchEnv needs mujoco (the extra `robotics`), which the rest of the library must not.
-    if name == "FetchEnv":
-        from torchrl_htrpo.envs.fetch import FetchEnv  # noqa: PLC0415
+# These need an optional dependency (the extras `robotics` and `atari`), which the rest of the library must not.
+_OPTIONAL = {"FetchEnv": "fetch", "MsPacmanEnv": "ms_pacman"}
 
-        return FetchEnv
+
+def __getattr__(name: str) -> object:
+    if name in _OPTIONAL:
+        return getattr(import_module(f"{__name__}.{_OPTIONAL[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -39,16 +40,17 @@ def make_goal_env(
     """A batch of goal-conditioned environments, whole episodes, with right terminal observations.
 
     Args:
-        name: a Fetch task (``"reach"``, ``"push"``, ``"slide"``, ``"pick_and_place"``), the id of a goal-conditioned
-            gymnasium environment (a ``Dict`` observation with ``observation``, ``achieved_goal``, ``desired_goal``), or
-            a function that makes one.
+        name: a Fetch task (``"reach"``, ``"push"``, ``"slide"``, ``"pick_and_place"``), ``"ms_pacman"``
+            (:class:`~torchrl_htrpo.envs.MsPacmanEnv`), the id of a goal-conditioned gymnasium environment (a ``Dict``
+            observation with ``observation``, ``achieved_goal``, ``desired_goal``), or a function that makes one.
         num_envs: how many run at once.
         backend: of a Fetch task: ``"batched"`` (:class:`~torchrl_htrpo.envs.FetchEnv`), or ``"gymnasium"``
             (gymnasium-robotics, one environment after another). Anything else runs on gymnasium.
         horizon: steps after which an episode is truncated. Default: the environment's own.
         seed: of goals and starts.
         num_threads: of the batched physics.
-        num_workers: processes that share gymnasium's environments; 0: none, they run one after another in this one.
+        num_workers: processes that share the environments (all but the batched physics); 0: none, they run one after
+            another in this one.
             Results do not depend on it.
         timeout: seconds for a step, a reset or the construction of one environment in a worker.
         start_method: of the workers; see :class:`~torchrl_htrpo.envs.EnvBatch`.
@@ -81,8 +83,7 @@ def make_goal_env(
         return FetchEnv(name, num_envs, seed=seed, num_threads=num_threads, device=device, **kwargs)  # type: ignore[arg-type]
     if callable(name) and horizon is not None:
         raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))
-    kwargs |= {"max_episode_steps": horizon} if horizon is not None else {}
-    make = name if callable(name) else _gymnasium(FETCH_IDS.get(name, name), kwargs)
+    make = name if callable(name) else _maker(name, horizon, kwargs)
     env = EnvBatch(
         [make] * num_envs,
         num_workers=num_workers,
@@ -111,6 +112,16 @@ def _check_goals(env: EnvBase, name: object) -> None:
     if achieved.shape != desired.shape:
         expected = f"an environment whose goals have one shape (desired: {list(desired.shape)})"
         raise ValueError(refusal("make_goal_env", "name", expected, list(achieved.shape)))
+
+
+def _maker(name: str, horizon: int | None, kwargs: dict[str, Any]) -> Callable[[], Any]:
+    if name == "ms_pacman":
+        # Needs ale-py (the extra `atari`).
+        from torchrl_htrpo.envs.ms_pacman import MsPacmanEnv  # noqa: PLC0415
+
+        return partial(MsPacmanEnv, **(kwargs if horizon is None else kwargs | {"horizon": horizon}))
+    kwargs |= {"max_episode_steps": horizon} if horizon is not None else {}
+    return _gymnasium(FETCH_IDS.get(name, name), kwargs)
 
 
 def _gymnasium(name: str, kwargs: dict[str, Any]) -> Callable[[], EnvBase]:

@@ -20,6 +20,7 @@ _LIBRARIES = (
     "mujoco_warp",
     "gymnasium",
     "gymnasium_robotics",
+    "ale_py",
 )
 
 
