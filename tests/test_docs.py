@@ -97,7 +97,7 @@ def imported(folder: Path) -> set[str]:
 
 def test_what_the_package_and_the_recipes_import_is_declared_and_nothing_else_is() -> None:
     distributions = {"hydra": "hydra-core", "omegaconf": "hydra-core"}
-    own = {file.stem for file in (ROOT / "recipes").glob("*.py")}
+    own = {file.stem for file in (ROOT / "recipes").rglob("*.py")}
     used = (imported(PACKAGE) | imported(ROOT / "recipes")) - OPTIONAL - own
     declared = {re.match(r"[\w-]+", requirement)[0] for requirement in project()["dependencies"]}
     assert {distributions.get(module, module) for module in used} == declared

@@ -1,0 +1,105 @@
+"""The runs of an entry: which there are, which are done, and several at once in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+RECIPES = Path(__file__).parents[1]
+# One core each: several runs at once are worth more than several threads in one.
+ONE_CORE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "RL_WARNINGS": "0"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a recipe with overrides and a seed, in a folder of its own."""
+
+    task: str
+    system: str
+    seed: int
+    recipe: str
+    overrides: tuple[str, ...]
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self.root / self.task / self.system / f"seed_{self.seed}"
+
+    @property
+    def settings(self) -> list[str]:
+        """What makes it this run and no other."""
+        return [self.recipe, *self.overrides, f"seed={self.seed}"]
+
+    @property
+    def done(self) -> bool:
+        """Whether it ran to its end with these settings."""
+        mark = self.folder / "finished.json"
+        return mark.exists() and json.loads(mark.read_text()) == self.settings
+
+    def run(self) -> str:
+        """Run it, or go on with it; one line says how it went."""
+        if self.done:
+            return f"done before: {self}"
+        if (begun := (self.folder / "checkpoints").exists()) and not resumable(self.recipe):
+            shutil.rmtree(self.folder)
+            begun = False
+        more = [f"resume={self.folder}"] if begun else []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recipe, *settings = self.settings
+        script = str(RECIPES / f"{recipe}.py")
+        command = [sys.executable, "-W", "ignore", script, *settings, *more, f"hydra.run.dir={self.folder}"]
+        with (self.folder / "output.txt").open("w") as output:
+            ended = subprocess.run(command, env=os.environ | ONE_CORE, stdout=output, stderr=output, check=False)
+        if ended.returncode:
+            return f"FAILED {self}: see {self.folder / 'output.txt'}"
+        (self.folder / "finished.json").write_text(json.dumps(self.settings))
+        return f"done: {self}: {(self.folder / 'output.txt').read_text().splitlines()[-1]}"
+
+    def __str__(self) -> str:
+        return f"{self.task}, {self.system}, seed {self.seed}"
+
+
+def resumable(recipe: str) -> bool:
+    """Whether a recipe can go on with a broken run."""
+    with initialize_config_dir(str(RECIPES / "config"), version_base="1.3"):
+        return "resume" in compose(recipe)
+
+
+def jobs_of(cfg: DictConfig) -> Iterator[Job]:
+    """Every run of an entry, seeds last: the first of each system comes before the second of any."""
+    for seed in range(cfg.first_seed, cfg.first_seed + cfg.seeds):
+        for task, system in rows_of(cfg):
+            base, own = cfg.tasks[task], cfg.entry.runs[task][system] or {}
+            steps = cfg.steps or own.get("steps", base.steps)
+            # A system with a recipe of its own says all; else it is a preset of the task's recipe, or says what it is.
+            chosen = own.get("overrides", [f"+system={system}"])
+            overrides = (*(() if "recipe" in own else base.overrides), *chosen, f"total_steps={steps}", *cfg.overrides)
+            yield Job(task, system, seed, own.get("recipe", base.recipe), overrides, Path(cfg.runs).absolute())
+
+
+def rows_of(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+    """The (task, system) pairs of an entry, as far as they are asked for."""
+    for task, systems in cfg.entry.runs.items():
+        for system in systems:
+            if (cfg.only_tasks is None or task in cfg.only_tasks) and (
+                cfg.only_systems is None or system in cfg.only_systems
+            ):
+                yield task, system
+
+
+def run_all(jobs: Sequence[Job], at_once: int | None) -> None:
+    """Run several at once, each a process; a run that fails stops no other."""
+    with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
+        for line in pool.map(Job.run, jobs):
+            print(line, flush=True)
