@@ -79,6 +79,7 @@ def train(cfg: DictConfig) -> str:
     objective = TrustRegionObjective(actor, critic, divergence=instantiate(cfg.divergence), chunk_size=cfg.chunk_rows)
     optimizer = instantiate(cfg.trust_region, objective.trainable_params)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr)
+    estimates = {name: divergence(actor) for name, divergence in instantiate(cfg.estimates).items()}
 
     # 5. Whole episodes, from the policy as it is.
     batch_steps = cfg.batch_steps or cfg.num_envs * cfg.horizon
@@ -100,6 +101,7 @@ def train(cfg: DictConfig) -> str:
         "critic": critic,
         "critic_optimizer": critic_optimizer,
         "env": EnvRandomness(env),
+        **({"optimizer": optimizer} if hasattr(optimizer, "state_dict") else {}),  # HPG's moments
     }
     watched = PolicyMetrics(actor)
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
@@ -122,7 +124,9 @@ def train(cfg: DictConfig) -> str:
                 relabelled = advantage(value(relabelled))
             with timeit("policy"):
                 pruned = prune(relabelled)
-                problem = objective.problem(gradient_rows(pruned), curvature_rows(pruned))
+                rows = curvature_rows(pruned)
+                problem = objective.problem(gradient_rows(pruned), rows)
+                before = {name: divergence.prepare(rows) for name, divergence in estimates.items()}
                 result = optimizer.step(problem)
             with timeit("critic"):
                 targets = relabelled.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
@@ -147,6 +151,10 @@ def train(cfg: DictConfig) -> str:
                 "critic/loss": loss.item(),
                 **watched(batch),
                 **{f"step/{name}": figure for name, figure in result.metrics().items()},
+                **{
+                    f"estimate/{name}": divergence(before[name])[divergence.loss_name].item()
+                    for name, divergence in estimates.items()
+                },
             }
             examined = last or run.iterations % cfg.eval_every == 0
             if examined:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
@@ -36,6 +37,21 @@ def test_the_state_of_the_optimizer_lives_on_from_step_to_step():
     optimizer = FirstOrderOptimizer(params, partial(torch.optim.SGD, lr=0.1, momentum=0.9))
     first = optimizer.step(quadratic()).step_norm
     assert optimizer.step(quadratic()).step_norm > first
+
+
+def test_the_state_of_the_optimizer_can_be_taken_along():
+    adam = partial(torch.optim.Adam, lr=0.1)
+    one, other = TensorDict(x=torch.zeros(1)), TensorDict(x=torch.zeros(1))
+    first = FirstOrderOptimizer(one, adam)
+    first.step(quadratic())
+    other["x"].copy_(one["x"])
+    second = FirstOrderOptimizer(other, adam)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    first.step(quadratic(-0.5)), second.step(quadratic(-0.5))
+    assert torch.equal(one["x"], other["x"])
+    fresh = TensorDict(x=torch.full((1,), 0.1))
+    FirstOrderOptimizer(fresh, adam).step(quadratic(-0.5))
+    assert not torch.equal(one["x"], fresh["x"])
 
 
 def test_no_rows_and_no_gradient_change_nothing():

@@ -41,3 +41,14 @@ def test_a_head_of_parts_on_a_plain_action_says_what_is_missing(trained, tmp_pat
     pytest.importorskip("mujoco")
     with pytest.raises(Exception, match="MixedHead: sizes must be those of an action in named parts, got 4"):
         trained("htrpo_fetch", "head=mixed", budget("htrpo_fetch", 1), directory=tmp_path)
+
+
+def test_every_estimate_of_a_step_is_reported(trained, tmp_path):
+    trained("htrpo_bitflip", "+preset=estimates", budget("htrpo_bitflip", 2), directory=tmp_path)
+    table = read_table(tmp_path / "metrics.csv")
+    found = {name: dict(entries) for name, entries in table.items()}
+    # All rows are in gradient and curvature: the estimate by QKL is the divergence of the step itself.
+    assert found["estimate/qkl"] == pytest.approx(found["step/divergence"])
+    for step, qkl in found["estimate/qkl"].items():
+        assert 0.25 * qkl < found["estimate/kl"][step] < 4 * qkl
+        assert found["estimate/sampled_kl"][step] != qkl

@@ -24,6 +24,15 @@ def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
     assert_same(whole, half)
 
 
+def test_the_halves_of_a_first_order_run_are_the_whole_bit_for_bit(trained, tmp_path):
+    """The moments of HPG's optimizer come along."""
+    name, hpg = "htrpo_bitflip", "+system=hpg"
+    trained(name, hpg, budget(name, 4), directory=tmp_path / "whole")
+    trained(name, hpg, budget(name, 2), directory=tmp_path / "half")
+    trained(name, hpg, budget(name, 4), f"resume={tmp_path / 'half'}", directory=tmp_path)
+    assert_same(tmp_path / "whole", tmp_path / "half")
+
+
 def test_another_seed_is_another_run(trained, tmp_path):
     """What the others compare can differ."""
     for seed in (0, 1):

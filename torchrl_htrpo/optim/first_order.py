@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -41,6 +42,14 @@ class FirstOrderOptimizer:
     def __init__(self, params: TensorDictBase, optimizer: OptimizerFn) -> None:
         self.params = params
         self.optimizer = optimizer(list(params.values(True, True)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the torch optimizer keeps from step to step."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.optimizer.load_state_dict(state)
 
     def step(self, problem: TrustRegionProblem) -> StepResult:
         """Take one step; see :meth:`TrustRegionOptimizer.step`."""
