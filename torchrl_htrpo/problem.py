@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch.distributed as dist
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class TrustRegionProblem:
         terms: functions of the parameters giving a chunk's part of :math:`(f, D)`.
         residuals: pairs of a chunk's residual function (parameters to ``[m]``) and its weights :math:`c` ``[m]``; empty
             if the divergence is not a sum of squares, and then its Hessian is used.
+        process_group: processes that hold other rows of the same problem. All sums run over theirs too, so that every
+            process takes the same step; each must call the same optimizer, also if it has no row.
 
     Example:
         >>> import torch
@@ -35,3 +38,15 @@ class TrustRegionProblem:
 
     terms: Sequence[TermFn]
     residuals: Sequence[tuple[ResidualFn, Tensor]] = ()
+    process_group: dist.ProcessGroup | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are no rows; another process may have some."""
+        return not self.terms and self.process_group is None
+
+    def all_reduce_(self, *parts: Tensor) -> None:
+        """Add up tensors over the processes, in place."""
+        if self.process_group is not None:
+            for part in parts:
+                dist.all_reduce(part, group=self.process_group)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.distributed as dist
 from tensordict import NestedKey, TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from torch import Tensor
@@ -113,12 +114,19 @@ class TrustRegionObjective(LossModule):
         loss = distance_loss(value, target, self.loss_critic_type)
         return self._reduce_loss(loss.squeeze(-1), tensordict, reduction="mean")
 
-    def problem(self, tensordict: TensorDictBase, curvature: TensorDictBase | None = None) -> TrustRegionProblem:
+    def problem(
+        self,
+        tensordict: TensorDictBase,
+        curvature: TensorDictBase | None = None,
+        *,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> TrustRegionProblem:
         """The constrained problem of a batch, as functions of the trainable parameters.
 
         Args:
             tensordict: ``[*B]``, relabelled and weighted or ordinary, with advantages.
             curvature: rows for the curvature, if not all of the batch; their weights estimate the same sums.
+            process_group: processes with other rows of the same batch: weights add up over them.
 
         Returns:
             What a :class:`~torchrl_htrpo.optim.TrustRegionOptimizer` steps on.
@@ -126,9 +134,9 @@ class TrustRegionObjective(LossModule):
         require(self, tensordict, *self.divergence.in_keys, self.tensor_keys.advantage)
         terms = [partial(self._terms, rows, weight) for rows, weight in self._chunks(tensordict)]
         if not self.divergence.least_squares:
-            return TrustRegionProblem(terms)
+            return TrustRegionProblem(terms, process_group=process_group)
         chunks = self._chunks(tensordict if curvature is None else curvature)
-        return TrustRegionProblem(terms, [(self._residual(rows), weight) for rows, weight in chunks])
+        return TrustRegionProblem(terms, [(self._residual(rows), weight) for rows, weight in chunks], process_group)
 
     def _residual(self, rows: TensorDictBase) -> Callable[[TensorDictBase], Tensor]:
         return partial(self.divergence.log_ratio, rows)

@@ -98,6 +98,18 @@ class HessianOperator:
         return total
 
 
+class _SummedOperator:
+    """An operator's products, added up over the processes of a problem."""
+
+    def __init__(self, own: LinearOperator, problem: TrustRegionProblem) -> None:
+        self.own, self.problem = own, problem
+
+    def __matmul__(self, vector: TensorDictBase) -> TensorDictBase:
+        product = self.own @ vector
+        self.problem.all_reduce_(*product.values(True, True))
+        return product
+
+
 def _divergence_of(term: TermFn) -> Callable[[TensorDictBase], Tensor]:
     return lambda params: term(params)[1]
 
@@ -113,6 +125,10 @@ def curvature(problem: TrustRegionProblem, params: TensorDictBase, store: RowSto
     Returns:
         The operator.
     """
-    if problem.residuals:
-        return GaussNewtonOperator(problem.residuals, params, store)
-    return HessianOperator(problem.terms, params)
+    least_squares = problem.residuals or not problem.terms
+    own = (
+        GaussNewtonOperator(problem.residuals, params, store)
+        if least_squares
+        else HessianOperator(problem.terms, params)
+    )
+    return own if problem.process_group is None else _SummedOperator(own, problem)

@@ -53,7 +53,7 @@ class FirstOrderOptimizer:
 
     def step(self, problem: TrustRegionProblem) -> StepResult:
         """Take one step; see :meth:`TrustRegionOptimizer.step`."""
-        if not problem.terms:
+        if problem.empty:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()
         surrogate, divergence, gradient = value_and_gradient(problem, before)

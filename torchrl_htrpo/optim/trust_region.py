@@ -113,7 +113,7 @@ class TrustRegionOptimizer:
         Returns:
             What happened.
         """
-        if not problem.terms:
+        if problem.empty:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()
         surrogate, divergence, gradient = value_and_gradient(problem, before)

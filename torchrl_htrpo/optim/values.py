@@ -33,16 +33,15 @@ def values(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, 
         pairs = [torch.stack(term(params)) for term in problem.terms]
     except ValueError:
         # A distribution refuses its parameters. It took those before the step: this trial went too far.
-        return math.nan, math.nan
-    surrogate, divergence = torch.stack(pairs).sum(0, dtype=torch.float64).tolist()
-    return surrogate, divergence
+        pairs = [torch.full((2,), math.nan, device=_device(params))]
+    return _total(problem, pairs, params)
 
 
 def value_and_gradient(problem: TrustRegionProblem, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
     """The surrogate, the divergence, and the gradient of the surrogate.
 
     Args:
-        problem: the problem, with at least one term.
+        problem: the problem.
         params: where.
 
     Returns:
@@ -55,13 +54,13 @@ def value_and_gradient(problem: TrustRegionProblem, params: TensorDictBase) -> t
         tensor([1., 1.])
     """
     pairs: list[Tensor] = []
-    total = None
+    total = params.apply(torch.zeros_like)
     for term in problem.terms:
         gradient, (surrogate, divergence) = torch.func.grad(_surrogate_first(term), has_aux=True)(params)
         pairs.append(torch.stack((surrogate, divergence)))
-        total = gradient if total is None else total.add_(gradient)
-    surrogate, divergence = torch.stack(pairs).sum(0, dtype=torch.float64).tolist()
-    return surrogate, divergence, total
+        total.add_(gradient)
+    problem.all_reduce_(*total.values(True, True))
+    return *_total(problem, pairs, params), total
 
 
 def _surrogate_first(term: TermFn) -> Callable[[TensorDictBase], tuple[Tensor, tuple[Tensor, Tensor]]]:
@@ -70,3 +69,16 @@ def _surrogate_first(term: TermFn) -> Callable[[TensorDictBase], tuple[Tensor, t
         return surrogate, (surrogate.detach(), divergence.detach())
 
     return value
+
+
+def _total(problem: TrustRegionProblem, pairs: list[Tensor], params: TensorDictBase) -> tuple[float, float]:
+    total = torch.zeros(2, dtype=torch.float64, device=_device(params))
+    if pairs:
+        total += torch.stack(pairs).sum(0, dtype=torch.float64)
+    problem.all_reduce_(total)
+    surrogate, divergence = total.tolist()
+    return surrogate, divergence
+
+
+def _device(params: TensorDictBase) -> torch.device:
+    return next(iter(params.values(True, True))).device
