@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from settings import refuse_unknown_keys
 from torchrl.checkpoint import Checkpoint
+from torchrl.envs import ExplorationType
 
 from torchrl_htrpo import evaluate, record_gif
 from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
@@ -37,7 +38,10 @@ def main(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"evaluate: run must be the folder of a run with a checkpoint, got {cfg.run}")
     load_data(Checkpoint(actor=actor), stored, map_location=cfg.device)
 
-    evaluation = evaluate(env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed)
+    exploration = ExplorationType[trained.get("eval_exploration", "DETERMINISTIC")]
+    evaluation = evaluate(
+        env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed, exploration=exploration
+    )
     if cfg.gif:
         record_gif(env, actor, Path(cfg.gif), episodes=cfg.gif_episodes, horizon=trained.horizon)
         print(f"wrote {cfg.gif}")

@@ -19,7 +19,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential
 from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
-from torchrl.envs import Compose, EnvBase
+from torchrl.envs import Compose, EnvBase, ExplorationType
 from torchrl.modules import ValueOperator
 
 from torchrl_htrpo import (
@@ -161,7 +161,13 @@ def train(cfg: DictConfig) -> str:
                 with timeit("evaluate"):
                     episodes = cfg.final_episodes if last else cfg.eval_episodes
                     evaluation = evaluate(
-                        exam, actor, task, episodes=episodes, horizon=cfg.horizon, seed=cfg.seed + 10_000
+                        exam,
+                        actor,
+                        task,
+                        episodes=episodes,
+                        horizon=cfg.horizon,
+                        seed=cfg.seed + 10_000,
+                        exploration=ExplorationType[cfg.eval_exploration],
                     )
                 metrics |= {f"eval/{name}": figure for name, figure in evaluation.metrics().items()}
                 last = last or evaluation.success >= enough

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 CONFIG = Path(__file__).parent / "config"
 # What may change when a run goes on: how long, how examined, how shown. Threads change no result.
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "num_threads"}
-FREE |= {"eval_every", "eval_episodes", "final_episodes"}
+FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,10 @@ def _outside(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
 
 def _misfits(cfg: DictConfig) -> list[str]:
     episodes, batch = cfg.num_envs * cfg.horizon, cfg.get("batch_steps") or cfg.num_envs * cfg.horizon
+    exploration = cfg.get("eval_exploration", "RANDOM")
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     holds = {
+        f"eval_exploration={exploration} must be DETERMINISTIC or RANDOM": exploration in ("DETERMINISTIC", "RANDOM"),
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
         f"total_steps={cfg.total_steps} must be at least {warm + batch}: warmup_steps and one batch": (

@@ -15,6 +15,7 @@ from torchrl_htrpo.modules import (
     FullCovarianceHead,
     GaussianHead,
     GaussianMixtureHead,
+    GoalMemory,
     MaskedCategoricalHead,
     MixedHead,
     MultiCategoricalHead,
@@ -39,6 +40,8 @@ ALL_HEADS: dict[str, Callable[[], PolicyHead]] = HEADS | {
     "full_covariance": lambda: FullCovarianceHead(2),
     "mixture": lambda: GaussianMixtureHead(2, 3),
     "tanh_mixture": lambda: TanhGaussianMixtureHead(2, 3),
+    # A policy with a memory of the episode; see actor_with.
+    "recurrent": lambda: GaussianHead(2),
     "mixed": lambda: MixedHead({"gear": CategoricalHead(3), "push": GaussianMixtureHead(2, 2)}),
 }
 OBSERVATION, GOAL = 3, 2
@@ -48,7 +51,12 @@ def actor_with(
     head: str, dtype: torch.dtype = torch.float64, hidden: Sequence[int] = (6,)
 ) -> ProbabilisticTensorDictSequential:
     """A small policy whose actions depend on observation and goal."""
-    actor = make_actor(ALL_HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
+    if head == "recurrent":
+        memory = GoalMemory(OBSERVATION, GOAL, 4, "lstm")
+        keys = ("history", "desired_goal")
+        actor = make_actor(ALL_HEADS[head](), memory.size, hidden, normalizer=memory, in_keys=keys).to(dtype)
+    else:
+        actor = make_actor(ALL_HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -89,12 +97,21 @@ def trajectories(
     if actor is not None and "action_mask" in actor.in_keys:
         allowed = torch.rand(num, steps, 4) < 0.6
         batch["action_mask"] = allowed | (torch.arange(4) == torch.randint(4, (num, steps, 1)))
+    if actor is not None and "history" in actor.in_keys:
+        batch["history"] = histories(observation[:, :-1])
     if lengths is not None:
         batch["collector", "mask"] = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1)
     if actor is not None:
         with torch.no_grad():
             actor(batch)
     return batch
+
+
+def histories(observation: Tensor) -> Tensor:
+    """Of observations ``[N, T, d]``, those of the episode so far ``[N, T, T, d]``, zeros before."""
+    steps = observation.shape[1]
+    padded = torch.cat((torch.zeros_like(observation), observation), 1)
+    return torch.stack([padded[:, step + 1 : step + 1 + steps] for step in range(steps)], 1)
 
 
 def lengths_of(batch: TensorDictBase) -> list[int]:

@@ -9,9 +9,9 @@ from torchrl.collectors import Collector
 from torchrl.envs import check_env_specs
 
 from tests.cases import bitwise_equal
-from torchrl_htrpo.envs import DetourEnv, GearShiftEnv
+from torchrl_htrpo.envs import DetourEnv, GearShiftEnv, HiddenGapEnv
 
-every_env = pytest.mark.parametrize("env_class", [DetourEnv, GearShiftEnv])
+every_env = pytest.mark.parametrize("env_class", [DetourEnv, GearShiftEnv, HiddenGapEnv])
 
 
 @every_env

@@ -48,6 +48,15 @@ def test_actions_are_the_likeliest_whatever_the_caller_explores(env, actor):
     assert torch.equal(batch["action"], batch["logits"].argmax(-1))
 
 
+def test_sampled_actions_may_be_examined_and_leave_the_random_numbers_alone(env, actor):
+    arguments = {"episodes": 40, "horizon": BITS, "seed": 3, "exploration": ExplorationType.RANDOM}
+    before = torch.get_rng_state()
+    first, again = (evaluate(env, actor, env.task(), **arguments) for _ in range(2))
+    assert first == again and torch.equal(torch.get_rng_state(), before)
+    batch = collect_episodes(env, actor, 40, BITS, exploration=ExplorationType.RANDOM)
+    assert not torch.equal(batch["action"], batch["logits"].argmax(-1))
+
+
 def test_no_graph_is_kept(env, actor):
     assert not any(leaf.requires_grad for leaf in collect_episodes(env, actor, 3, BITS).values(True, True))
 

@@ -23,7 +23,12 @@ EXAM = ("eval_episodes=4", "final_episodes=4", "hydra.run.dir=made")
 HEADS = ("gmm", "full_covariance")
 
 
-TASKS = [("htrpo_gear_shift", "mixed"), ("htrpo_maze", "categorical"), *(("htrpo_detour", h) for h in HEADS)]
+TASKS = [
+    ("htrpo_gear_shift", "mixed"),
+    ("htrpo_maze", "categorical"),
+    ("htrpo_hidden_gap", "gmm"),
+    *(("htrpo_detour", h) for h in HEADS),
+]
 
 
 @pytest.mark.parametrize(("recipe", "head"), TASKS)

@@ -10,6 +10,8 @@ from torchrl_htrpo.envs.factory import make_goal_env
 from torchrl_htrpo.envs.gear_shift import GearShiftEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
 from torchrl_htrpo.envs.grid_maze import GridMazeEnv
+from torchrl_htrpo.envs.hidden_gap import HiddenGapEnv
+from torchrl_htrpo.envs.history import with_history
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 from torchrl_htrpo.envs.recorder import EnvFailure
 
@@ -26,11 +28,13 @@ __all__ = [
     "GearShiftEnv",
     "GoalTask",
     "GridMazeEnv",
+    "HiddenGapEnv",
     "MsPacmanEnv",
     "PositionGoalEnv",
     "Within",
     "make_goal_env",
     "same",
+    "with_history",
 ]
 
 

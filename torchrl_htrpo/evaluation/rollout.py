@@ -1,4 +1,4 @@
-"""Greedy episodes, counted."""
+"""Episodes to examine a policy by, counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchrl_htrpo.evaluation.statistics import success_interval
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What greedy episodes came to.
+    """What episodes came to.
 
     Args:
         success: share of episodes that reached their goal at any step.
@@ -41,20 +41,28 @@ class Evaluation:
         return {key: float(value) for key, value in asdict(self).items()}
 
 
-def collect_episodes(env: EnvBase, actor: TensorDictModuleBase, episodes: int, horizon: int) -> TensorDictBase:
-    """Greedy whole episodes ``[episodes, horizon]``.
+def collect_episodes(
+    env: EnvBase,
+    actor: TensorDictModuleBase,
+    episodes: int,
+    horizon: int,
+    *,
+    exploration: ExplorationType = ExplorationType.DETERMINISTIC,
+) -> TensorDictBase:
+    """Whole episodes ``[episodes, horizon]``.
 
     Args:
         env: a batch of environments that truncate after ``horizon`` steps.
-        actor: the policy, asked for its deterministic action.
+        actor: the policy.
         episodes: how many (rounded up to whole batches, then cut).
         horizon: steps of an episode.
+        exploration: which action the policy is asked for; by default the greedy one.
 
     Returns:
         The trajectories.
     """
     rounds = -(-episodes // env.batch_size.numel())
-    with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+    with torch.no_grad(), set_exploration_type(exploration):
         parts = [
             env.rollout(horizon, actor, break_when_any_done=False, auto_cast_to_device=True) for _ in range(rounds)
         ]
@@ -62,9 +70,16 @@ def collect_episodes(env: EnvBase, actor: TensorDictModuleBase, episodes: int, h
 
 
 def evaluate(
-    env: EnvBase, actor: TensorDictModuleBase, task: GoalTask, *, episodes: int, horizon: int, seed: int | None = None
+    env: EnvBase,
+    actor: TensorDictModuleBase,
+    task: GoalTask,
+    *,
+    episodes: int,
+    horizon: int,
+    seed: int | None = None,
+    exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> Evaluation:
-    """Run greedy episodes and count successes.
+    """Run episodes, greedy unless said otherwise, and count successes.
 
     Args:
         env: a batch of environments that truncate after ``horizon`` steps.
@@ -72,7 +87,10 @@ def evaluate(
         task: says what reaching is.
         episodes: how many.
         horizon: steps of an episode.
-        seed: of the environment, so that every evaluation meets the same goals.
+        seed: of the environment and of sampled actions, so that every evaluation meets the same goals and none moves
+            the random numbers of what comes after it.
+        exploration: which action the policy is asked for. Where the task is not fully observed, the best policy
+            without memory may be a random one, and greedy actions say little of it: sample then.
 
     Returns:
         The figures.
@@ -84,9 +102,12 @@ def evaluate(
         >>> evaluate(env, make_actor(CategoricalHead(4), 8), env.task(), episodes=16, horizon=4, seed=0).episodes
         16
     """
-    if seed is not None:
-        env.set_seed(seed)
-    return summarize(collect_episodes(env, actor, episodes, horizon), task)
+    if seed is None:
+        return summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
+    env.set_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
 
 
 def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:

@@ -14,6 +14,7 @@ from torchrl_htrpo.modules.heads import (
     TanhNormalHead,
 )
 from torchrl_htrpo.modules.log_prob import action_log_prob
+from torchrl_htrpo.modules.memory import GoalMemory
 from torchrl_htrpo.modules.networks import GoalNetwork, action_features, make_actor, make_critic, orthogonal_
 from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
 
@@ -22,6 +23,7 @@ __all__ = [
     "FullCovarianceHead",
     "GaussianHead",
     "GaussianMixtureHead",
+    "GoalMemory",
     "GoalNetwork",
     "GoalNormalizer",
     "MaskedCategoricalHead",

@@ -14,7 +14,6 @@ from torchrl.modules import MLP, ValueOperator
 
 from torchrl_htrpo.modules.activation import Tanh
 from torchrl_htrpo.modules.heads import PolicyHead
-from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
 GOAL_KEYS: tuple[NestedKey, ...] = ("observation", "desired_goal")
 
@@ -24,9 +23,10 @@ class GoalNetwork(nn.Module):
 
     Args:
         layers: takes ``[*B, d_o + d_g]``.
-        normalizer: joins its inputs (see :class:`GoalNormalizer`).
+        normalizer: joins its inputs (see :class:`~torchrl_htrpo.modules.GoalNormalizer`).
 
     Example:
+        >>> from torchrl_htrpo.modules import GoalNormalizer
         >>> net = GoalNetwork(nn.Linear(13, 4), GoalNormalizer(10, 3))
         >>> net(torch.zeros(2, 10), torch.zeros(2, 3)).shape
         torch.Size([2, 4])
@@ -100,7 +100,7 @@ def make_actor(
     input_size: int,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
-    normalizer: GoalNormalizer | None = None,
+    normalizer: nn.Module | None = None,
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
     action_key: NestedKey = "action",
 ) -> ProbabilisticTensorDictSequential:
@@ -110,7 +110,7 @@ def make_actor(
         head: what kind of action distribution.
         input_size: features of observation and goal together.
         hidden_sizes: width of each hidden layer.
-        normalizer: normalises and joins the inputs; without one they are only joined.
+        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); without one they are only joined.
         in_keys: observation and goal.
         action_key: where the action (the parts of a mixed one below it) is written; its log-probability goes to
             ``<action_key>_log_prob``.
@@ -138,7 +138,7 @@ def make_critic(
     input_size: int,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
-    normalizer: GoalNormalizer | None = None,
+    normalizer: nn.Module | None = None,
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
 ) -> ValueOperator:
     """A goal-conditioned state value ``V(s, g)``: tanh layers, orthogonal weights.
@@ -146,7 +146,7 @@ def make_critic(
     Args:
         input_size: features of observation and goal together.
         hidden_sizes: width of each hidden layer.
-        normalizer: normalises and joins the inputs; share the policy's.
+        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); share the policy's normaliser.
         in_keys: observation and goal.
 
     Returns:

@@ -1,0 +1,73 @@
+"""A memory of the episode, for policies and critics of tasks that are not fully observed."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torchrl.modules import GRU, LSTM
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.normalizer import GoalNormalizer
+
+Cell = Literal["gru", "lstm"]
+_CELLS = {"gru": GRU, "lstm": LSTM}
+
+
+class GoalMemory(nn.Module):
+    r"""Read the observations of an episode so far, under a goal, with an LSTM or GRU.
+
+    .. math:: h_t = \mathrm{cell}\big((o_0, g), \dots, (o_t, g)\big), \qquad (h_t, o_t, g) \text{ goes to the layers}
+
+    It takes the place of the normaliser in :func:`make_actor` and :func:`make_critic`. Every row carries the history it
+    was decided on (:func:`~torchrl_htrpo.envs.with_history` writes it), so a row stays a decision of its own: under
+    another goal its hidden states are those that the goal would have led to, and chunks, subsets of rows and the
+    curvature need no sequences. The price is that the cell runs over the history at every row.
+
+    The cells are TorchRL's ``GRU`` and ``LSTM`` in Python: torch's fused LSTM knows no forward derivatives on the CPU,
+    and conjugate gradients need those.
+
+    Args:
+        observation_size: features of an observation.
+        goal_size: features of a goal.
+        hidden_size: features of the memory.
+        cell: ``"gru"`` or ``"lstm"``.
+        normalizer: standardises observations and goals before they are read.
+
+    Raises:
+        ValueError: if the cell is unknown.
+
+    Example:
+        >>> from torchrl_htrpo.modules import GaussianHead, make_actor
+        >>> memory = GoalMemory(observation_size=3, goal_size=2, hidden_size=16)
+        >>> keys = ("history", "desired_goal")
+        >>> actor = make_actor(GaussianHead(2), memory.size, (8,), normalizer=memory, in_keys=keys)
+        >>> loc, scale, action, log_prob = actor(torch.zeros(5, 10, 3), torch.zeros(5, 2))
+        >>> action.shape, log_prob.shape
+        (torch.Size([5, 2]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        goal_size: int,
+        hidden_size: int = 64,
+        cell: Cell = "gru",
+        *,
+        normalizer: GoalNormalizer | None = None,
+    ) -> None:
+        if cell not in _CELLS:
+            raise ValueError(refusal(self, "cell", "the name of a cell", cell, get_args(Cell)))
+        super().__init__()
+        self.normalizer = normalizer
+        self.cell = _CELLS[cell](observation_size + goal_size, hidden_size, batch_first=True)
+        #: Features that come out.
+        self.size = hidden_size + observation_size + goal_size
+
+    def forward(self, history: Tensor, goal: Tensor) -> Tensor:
+        """Features ``[*B, size]`` of histories ``[*B, W, d_o]``, the present last, and goals ``[*B, d_g]``."""
+        goals = goal.unsqueeze(-2).expand(*history.shape[:-1], goal.shape[-1])
+        inputs = torch.cat((history, goals), -1) if self.normalizer is None else self.normalizer(history, goals)
+        hidden = self.cell(inputs.reshape(-1, *inputs.shape[-2:]))[0][:, -1]
+        return torch.cat((hidden.reshape(*goal.shape[:-1], -1), inputs[..., -1, :]), -1)
