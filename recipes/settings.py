@@ -166,8 +166,12 @@ def refuse_unknown_keys(name: str, arguments: list[str] | None = None) -> None:
         SystemExit: if there is one.
     """
     given = [text for text in (sys.argv[1:] if arguments is None else arguments) if not text.startswith("-")]
+    groups = {folder.name for folder in CONFIG.iterdir() if folder.is_dir()}
+    # A choice of a group brings keys of its own; of a sweep, every choice does.
+    picks = [text.partition("=") for text in given if text.partition("=")[0].lstrip("+") in groups]
+    choices = [f"{group}={choice}" for group, _, picked in picks for choice in picked.split(",")]
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
-        known = set(_keys(compose(name))) | {folder.name for folder in CONFIG.iterdir() if folder.is_dir()}
+        known = groups.union(*(_keys(compose(name, [choice] if choice else [])) for choice in ["", *choices]))
     for override in OverridesParser.create().parse_overrides([text for text in given if "=" in text]):
         key = override.key_or_group
         # With a plus, a new argument of a component is meant; a new key on its own nobody would read.

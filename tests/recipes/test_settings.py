@@ -149,6 +149,15 @@ def test_keys_that_are_read_pass(settings):
     settings.refuse_unknown_keys("htrpo_fetch", [*arguments, "~critic.lr", "hidden_sizes=[8,8]", "seed=1,2"])
 
 
+def test_keys_of_a_chosen_group_pass_and_those_of_another_do_not(settings):
+    settings.refuse_unknown_keys(
+        "htrpo_fetch", ["head=gmm", "head.num_components=2", "+preset=mixed", "head.heads=null"]
+    )
+    settings.refuse_unknown_keys("htrpo_fetch", ["head=gaussian,gmm", "head.spread=0.1"])
+    with pytest.raises(SystemExit, match=r"htrpo_fetch: head.spread is not a key"):
+        settings.refuse_unknown_keys("htrpo_fetch", ["head=tanh_normal", "head.spread=0.1"])
+
+
 @pytest.mark.slow
 def test_a_typo_on_the_command_line_stops_before_any_folder_is_made(tmp_path):
     done = run("htrpo_bitflip", "num_bit=3", folder=tmp_path)
