@@ -13,6 +13,7 @@ from torchrl_htrpo.evaluation.metrics import Table, read_table, write_table
 
 SUCCESS, RETURN = "eval/success", "train/episode_return"
 KEPT = (
+    "seconds",
     SUCCESS,
     "eval/success_last",
     "train/success",
@@ -35,7 +36,8 @@ def keep(source: Path, target: Path) -> None:
         if name.startswith("time/"):
             for step, value in entries:
                 seconds[step] = seconds.get(step, 0.0) + value
-    kept["seconds"] = table.get("seconds") or list(seconds.items())
+    if "time/collect" in table:  # else not all of the time is known
+        kept["seconds"] = list(seconds.items())
     short = {name: [(step, float(f"{value:.{DIGITS}g}")) for step, value in rows] for name, rows in kept.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     write_table(short, target)
@@ -96,7 +98,7 @@ def summary(tables: list[Table]) -> Summary:
         iqm=float(trim_mean(last, 0.25)),
         to_half=[steps_to(table[metric], 0.5) for table in tables],
         to_most=[steps_to(table[metric], 0.9) for table in tables],
-        seconds=float(np.mean([sum(value for _, value in table["seconds"]) for table in tables])),
+        seconds=float(np.mean([sum(value for _, value in table.get("seconds", [])) for table in tables])),
     )
 
 

@@ -123,10 +123,12 @@ def row(task: str, system: str, tables: list[Table], paper: str) -> str:
     """One system on one task."""
     found = summary(tables)
     digits = 1 if metric_of(tables[0]) == RETURN else 3
-    end = f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    spread = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.seeds > 1 else ""
+    end = f"{found.mean:.{digits}f}{spread}"
     way = ("", "") if metric_of(tables[0]) == RETURN else (reached(found.to_half), reached(found.to_most))
     cells = [task, system, found.seeds, thousands(found.steps), end, f"{found.iqm:.{digits}f}", *way]
-    return "| " + " | ".join(map(str, [*cells, f"{found.seconds / 60:.1f}", paper])) + " |"
+    minutes = f"{found.seconds / 60:.1f}" if found.seconds else ""
+    return "| " + " | ".join(map(str, [*cells, minutes, paper])) + " |"
 
 
 def reached(steps: list[float]) -> str:
