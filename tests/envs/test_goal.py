@@ -47,6 +47,17 @@ def test_reward_presets_follow_their_definitions(reward):
     assert torch.equal(task.success(batch), (batch["next", "achieved_goal"] == batch["desired_goal"]).all(-1))
 
 
+@pytest.mark.parametrize("reward", ["sparse", "paper_code", "her", "dense", lambda batch: -batch["goal_distance"]])
+def test_rewards_lie_in_the_range_of_their_preset(reward):
+    batch = trajectories(20, 6)
+    batch["goal_distance"] = torch.randn(20, 6, 1, dtype=torch.float64)
+    task = GoalTask(same, reward, success_reward=3.0)
+    rewards, (low, high) = task.compute_reward(batch), task.reward_range
+    assert low <= rewards.min() < rewards.max() <= high
+    if reward in {"sparse", "her"}:
+        assert (low, high) == (rewards.min(), rewards.max())
+
+
 def test_keys_may_be_nested():
     task = GoalTask(same, achieved_goal=("a", "achieved"), desired_goal=("a", "desired"))
     assert task.next_achieved_goal == ("next", "a", "achieved") and task.next_desired_goal == ("next", "a", "desired")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from tests.recipes.runs import EXAM, RECIPES, assert_same, run
@@ -68,6 +69,14 @@ def test_both_rewards_bound_the_targets(recipe, reward, low, high, configured):
     bound_targets(agent.loss, instantiate(cfg.goal_task), cfg.gamma)
     estimator = agent.loss.value_estimator
     assert [(1 - cfg.gamma) * bound for bound in (estimator.low, estimator.high)] == pytest.approx([low, high])
+
+
+@pytest.mark.gpu
+def test_it_runs_on_a_gpu(recipe, trained, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    trained(recipe, 2, "device=cuda", directory=tmp_path)
+    assert len(read_table(tmp_path / "metrics.csv")["critic/loss"]) == 2
 
 
 def test_dqn_runs_on_fetch_with_discrete_control(trained, tmp_path):
