@@ -144,7 +144,7 @@ def step_on(
     return update
 
 
-def best(fn: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
+def best(fn: Callable[[], object], repeats: int = 2) -> tuple[float, object]:
     """The least CPU seconds of several calls, and the last result; the first call with fresh memory counts too."""
     seconds, result = [], None
     for _ in range(repeats):

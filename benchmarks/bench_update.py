@@ -7,7 +7,7 @@ own; a figure is the median over rounds. "reference" is ``reference_update.py`` 
 curvature. All make ten iterations of conjugate gradients. The critic's part of an update is counted apart: 20 steps on
 all rows at once in the reference, as published, and the recipe's 40 minibatches of 2048 rows in "budgeted".
 
-    python benchmarks/bench_update.py [--rounds 3] [--threads 2] [--chunk 4096] [--cache 1.0] [--skip-reference]
+    python benchmarks/bench_update.py [--rounds 1] [--threads 2] [--chunk 4096] [--cache 1.0] [--skip-reference]
 
 Output: a MACHINE line, ``FIGURE name value unit`` and ``RATIO name value``. RATIO exact_vs_reference_time 3 means that
 the exact update takes a third of the reference's time. Times are wall-clock; ``_cpu`` is CPU time of the process,
@@ -81,7 +81,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--chunk", type=int, default=4096, help="rows evaluated together")
     parser.add_argument("--cache", type=float, default=1.0, help="memory for the linearised rows [GiB]")

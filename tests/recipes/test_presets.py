@@ -8,7 +8,7 @@ from tests.recipes.runs import budget
 from torchrl_htrpo.evaluation import read_table
 
 
-@pytest.mark.parametrize("preset", ["paper", "discrete", "mixed"])
+@pytest.mark.parametrize("preset", ["paper", "discrete", "mixed", "fast"])
 def test_every_preset_takes_a_step(preset, trained, tmp_path):
     pytest.importorskip("mujoco")
     trained("htrpo_fetch", f"+preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
@@ -22,6 +22,16 @@ def test_the_paper_preset_is_tables_2_and_3(configured):
     assert (cfg.trust_region.max_divergence, cfg.trust_region.damping) == (2e-5, 1e-3)
     assert cfg.advantage["_target_"].endswith("TD0Estimator")
     assert cfg.gradient_rows is None and cfg.curvature_rows is None
+
+
+def test_the_fast_preset_lowers_budgets_and_nothing_else(configured):
+    plain, fast = (configured("htrpo_fetch", *extra, tiny=False) for extra in ((), ("+preset=fast",)))
+    for keys in (["gradient_rows"], ["curvature_rows"], ["critic", "batch_size"]):
+        *path, last = keys
+        there, here = (cfg[path[0]] if path else cfg for cfg in (plain, fast))
+        assert here[last] < there[last]
+        here[last] = there[last]
+    assert fast == plain
 
 
 def test_the_discrete_preset_is_table_2(configured):
