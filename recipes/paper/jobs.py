@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 RECIPES = Path(__file__).parents[1]
+BASES = {file.stem for file in (RECIPES / "config").glob("*.yaml")}
 # One core each: several runs at once are worth more than several threads in one. Freed tensors stay with the process
 # (MALLOC_* are read by glibc only): several times faster on shared cores.
 ONE_CORE = {
@@ -79,9 +79,10 @@ class Job:
 
 
 def resumable(recipe: str) -> bool:
-    """Whether a recipe can go on with a broken run."""
-    with initialize_config_dir(str(RECIPES / "config"), version_base="1.3"):
-        return "resume" in compose(recipe)
+    """Whether a recipe can go on with a broken run: its configuration, or one it begins with, has the key."""
+    cfg = OmegaConf.load(RECIPES / "config" / f"{recipe}.yaml")
+    # Composing would need Hydra, which has one configuration at a time and is busy with this one's.
+    return "resume" in cfg or any(resumable(base) for base in cfg.get("defaults", []) if base in BASES)
 
 
 def jobs_of(cfg: DictConfig) -> Iterator[Job]:

@@ -102,13 +102,11 @@ def test_runs_are_made_once_and_broken_ones_go_on(tiny, tmp_path, monkeypatch, c
     assert stamps == [(job.folder / "metrics.csv").stat().st_mtime_ns for job in found]
 
     (found[0].folder / "finished.json").unlink()  # as if killed after its last iteration
-    run_all(jobs(*tiny), 2)
-    assert capsys.readouterr().out.count("done before") == 1
-    starts = json.loads((found[0].folder / "run.json").read_text())["starts"]
-    assert [start["step"] for start in starts] == [0, 128]
-
     done = run("paper/reproduce", *tiny, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("done before") == 1
+    starts = json.loads((found[0].folder / "run.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 128]
     kept = sorted((tmp_path / "results" / "data").rglob("*.csv"))
     assert [file.name for file in kept] == ["seed_0.csv", "seed_1.csv"]
     assert (tmp_path / "results" / "figure_4.png").stat().st_size > 5000
@@ -121,6 +119,12 @@ def test_a_run_that_fails_is_named_and_not_kept(tiny, capsys):
     module("jobs").run_all([job], 1)
     assert "FAILED bits_4, htrpo, seed 0" in capsys.readouterr().out
     assert not job.done and "gamma=7 must be" in (job.folder / "output.txt").read_text()
+
+
+def test_which_recipes_go_on_with_a_broken_run(configured):
+    resumable = module("jobs").resumable
+    for recipe in ("htrpo_bitflip", "htrpo_fetch", "her_fetch", "trpo_mujoco"):
+        assert resumable(recipe) == ("resume" in configured(recipe, tiny=False))
 
 
 def test_a_run_with_other_settings_is_not_done(tiny):
