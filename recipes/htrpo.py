@@ -6,6 +6,7 @@ Source: https://arxiv.org/abs/1907.12439, Algorithm 3.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential
 from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
+from torchrl.collectors.utils import split_trajectories
 from torchrl.envs import Compose, EnvBase, ExplorationType
 from torchrl.modules import ValueOperator
 
@@ -27,20 +29,26 @@ from torchrl_htrpo import (
     EnvRandomness,
     GoalNormalizer,
     HindsightRelabel,
+    PixelGoalEncoder,
     PolicyMetrics,
     RowPruner,
     RowSampler,
     Run,
+    RunningNormalizer,
+    ShareStates,
     StateValue,
     TrustRegionObjective,
     action_features,
     evaluate,
     make_actor,
     make_critic,
+    orthogonal_,
     weight_share,
 )
 
-Networks = tuple[GoalNormalizer | None, ProbabilisticTensorDictSequential, ValueOperator]
+Encoder = GoalNormalizer | PixelGoalEncoder | None
+Encoders = tuple[Encoder, Encoder]
+Networks = tuple[Encoder, ProbabilisticTensorDictSequential, ValueOperator]
 
 
 def train(cfg: DictConfig) -> str:
@@ -58,6 +66,7 @@ def train(cfg: DictConfig) -> str:
 
     # 3. The data flow: goals, relabelling, weights; values, advantages; rows.
     hindsight = Compose(
+        ShareStates(actor, critic),
         instantiate(cfg.goals, _partial_=True)(skip_held=task.reached if cfg.skip_held_goals else None),
         HindsightRelabel(task),
         CumulativeGoalRatio(
@@ -107,7 +116,7 @@ def train(cfg: DictConfig) -> str:
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
     steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
-        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs).to(cfg.device)
+        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs, break_when_any_done=False).to(cfg.device)
         normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
         steps = warmup.numel()
 
@@ -117,7 +126,10 @@ def train(cfg: DictConfig) -> str:
     with run:
         while not last:
             with timeit("collect"):
-                batch = next(batches).reshape(-1, cfg.horizon)
+                batch = next(batches)
+                steps += batch.numel()
+                batch = split_trajectories(batch) if cfg.early_ends else batch.reshape(-1, cfg.horizon)
+                real = batch.get(("collector", "mask"), default=torch.ones_like(batch["next", "done"].squeeze(-1)))
             with timeit("hindsight"):
                 relabelled = hindsight(batch)
             with timeit("value"):
@@ -137,13 +149,14 @@ def train(cfg: DictConfig) -> str:
                     clip_grad_norm_(critic.parameters(), inf, error_if_nonfinite=True)  # clips nothing: stops at NaN
                     critic_optimizer.step()
             if normalizer is not None:
-                normalizer.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
+                normalizer.update(
+                    batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"], mask=real
+                )
 
-            steps += batch.numel()
             last = steps + batch_steps > cfg.total_steps
             metrics = {
-                "train/entropy": -batch[actor.log_prob_keys[0]].mean().item(),
-                "train/success": task.success(batch).any(-1).float().mean().item(),
+                "train/entropy": -batch[actor.log_prob_keys[0]][real].mean().item(),
+                "train/success": (task.success(batch) & real).any(-1).float().mean().item(),
                 "hindsight/ess": relabelled["hindsight", "ess"].flatten()[0].item(),
                 "hindsight/live_share": relabelled["hindsight", "live_share"].flatten()[0].item(),
                 "hindsight/lost_share": pruned["hindsight", "lost_share"].flatten()[0].item(),
@@ -185,9 +198,24 @@ def train(cfg: DictConfig) -> str:
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> Networks:
     """The normaliser (if any), the policy and the critic of a configuration."""
-    sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
-    normalizer = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else None
+    shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
+    goal_size = env.observation_spec["desired_goal"].shape[-1]
+    encoders, size = make_encoders(cfg, shape, goal_size) if len(shape) > 1 else make_join(cfg, *shape, goal_size)
     head = instantiate(cfg.head, action_features(env.action_spec))
-    actor = make_actor(head, sum(sizes), cfg.hidden_sizes, normalizer=normalizer)
-    critic = make_critic(sum(sizes), cfg.hidden_sizes, normalizer=normalizer)
-    return normalizer, actor.to(cfg.device), critic.to(cfg.device)
+    actor = make_actor(head, size, cfg.hidden_sizes, normalizer=encoders[0])
+    critic = make_critic(size, cfg.hidden_sizes, normalizer=encoders[1])
+    return encoders[0] if cfg.normalize else None, actor.to(cfg.device), critic.to(cfg.device)
+
+
+def make_join(cfg: DictConfig, observation_size: int, goal_size: int) -> tuple[Encoders, int]:
+    """One normaliser (or none) for the policy and the critic, which joins observation and goal: how many features."""
+    normalizer = GoalNormalizer(observation_size, goal_size, clip=cfg.input_clip) if cfg.normalize else None
+    return (normalizer, normalizer), observation_size + goal_size
+
+
+def make_encoders(cfg: DictConfig, shape: Sequence[int], goal_size: int) -> tuple[Encoders, int]:
+    """A trunk for the policy's pictures and one for the critic's, after which the goal comes: how many features."""
+    goal = RunningNormalizer(goal_size, cfg.input_clip) if cfg.normalize else None
+    trunks = (orthogonal_(instantiate(cfg.trunk), last_gain=2**0.5) for _ in range(2))
+    policy, critic = (PixelGoalEncoder(trunk, shape, goal_size, normalizer=goal) for trunk in trunks)
+    return (policy, critic), policy.num_features

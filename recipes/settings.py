@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 CONFIG = Path(__file__).parent / "config"
 # What may change when a run goes on: how long, how examined, how shown. Threads change no result.
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "num_threads"}
-FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
+FREE |= {"num_workers", "eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ RANGES = {
     "env.slip": Range(0, 1, optional=True),
     "num_envs": COUNT,
     "num_threads": OPTIONAL_COUNT,
+    "num_workers": Range(whole=True),
     "total_steps": COUNT,
     "batch_steps": OPTIONAL_COUNT,
     "warmup_steps": Range(whole=True),

@@ -93,6 +93,17 @@ def test_hand_counted_episodes():
     assert 0.3 < figures.success_low < 0.75 < figures.success_high < 1
 
 
+def test_of_a_row_in_which_an_episode_ends_early_only_that_one_counts():
+    done = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]).bool().unsqueeze(-1)
+    episodes = by_hand()
+    episodes["next", "done"] = done
+    # Reached at its last step; reached then lost; ended before the success that follows; never.
+    figures = summarize(episodes, GoalTask(same, "sparse"))
+    assert (figures.success, figures.success_last, figures.episode_return) == (0.5, 0.25, 0.5)
+    assert figures.length == (2 + 1 + 1 + 1) / 4
+    assert summarize(episodes, GoalTask(same, "her")).episode_return == -(1 + 2 + 1 + 1) / 4
+
+
 def test_the_return_is_that_of_the_task():
     assert summarize(by_hand(), GoalTask(same, "her")).episode_return == -(1 + 2 + 2 + 3) / 4
     assert summarize(by_hand(), GoalTask(same, "paper_code")).episode_return == (2 + 3 + 1 + 0) / 4

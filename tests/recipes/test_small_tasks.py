@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from torchrl_htrpo import read_table
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "num_envs=4",
@@ -31,12 +33,24 @@ TASKS = [
 ]
 
 
+def run(recipe, *arguments, folder):
+    """Run a recipe; give its last line."""
+    command = [sys.executable, "-W", "ignore", str(ROOT / "recipes" / f"{recipe}.py"), *arguments]
+    quiet = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}
+    done = subprocess.run(command, cwd=folder, env=os.environ | quiet, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize(("recipe", "head"), TASKS)
 def test_it_runs_and_examines_itself(recipe, head, tmp_path):
-    script = str(ROOT / "recipes" / f"{recipe}.py")
-    quiet = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}
-    arguments = [sys.executable, "-W", "ignore", script, f"head={head}", *TINY, *EXAM]
-    done = subprocess.run(arguments, cwd=tmp_path, env=os.environ | quiet, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("RESULT success=")
+    assert run(recipe, f"head={head}", *TINY, *EXAM, folder=tmp_path).startswith("RESULT success=")
     assert (tmp_path / "made/metrics.csv").exists()
+
+
+def test_ms_pacman_runs_and_examines_itself(tmp_path):
+    pytest.importorskip("ale_py", reason="Ms. Pac-Man needs ale-py (the extra `atari`)")
+    tiny = ("num_envs=2", "num_workers=0", "batch_steps=52", "warmup_steps=4", "total_steps=108", "critic.updates=2")
+    last = run("htrpo_pacman", *tiny, "trunk.num_cells=[2,2,2]", *EXAM, folder=tmp_path)
+    assert last.startswith("RESULT success=")
+    assert len(read_table(tmp_path / "made/metrics.csv")["train/success"]) == 2

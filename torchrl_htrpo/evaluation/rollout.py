@@ -49,10 +49,10 @@ def collect_episodes(
     *,
     exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> TensorDictBase:
-    """Whole episodes ``[episodes, horizon]``.
+    """Whole episodes ``[episodes, horizon]``; where one ends early, another one follows in its row.
 
     Args:
-        env: a batch of environments that truncate after ``horizon`` steps.
+        env: a batch of environments that truncate after ``horizon`` steps, or earlier.
         actor: the policy.
         episodes: how many (rounded up to whole batches, then cut).
         horizon: steps of an episode.
@@ -82,7 +82,7 @@ def evaluate(
     """Run episodes, greedy unless said otherwise, and count successes.
 
     Args:
-        env: a batch of environments that truncate after ``horizon`` steps.
+        env: a batch of environments that truncate after ``horizon`` steps, or earlier.
         actor: the policy.
         task: says what reaching is.
         episodes: how many.
@@ -111,26 +111,29 @@ def evaluate(
 
 
 def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
-    """Count the successes of whole episodes ``[N, T]``."""
+    """Count the successes of whole episodes ``[N, T]``; of a row with several, the first one counts."""
     success = task.success(episodes)
+    done = episodes.get(("next", "done"), default=torch.zeros_like(success).unsqueeze(-1)).squeeze(-1)
+    lasts = done.cumsum(-1) - done.long() == 0
+    success = success & lasts
     reached, count = success.any(-1), success.shape[0]
     low, high = success_interval(int(reached.sum()), count)
-    reward = task.compute_reward(episodes).squeeze(-1)
+    reward = task.compute_reward(episodes).squeeze(-1) * lasts
+    length = lasts.sum(-1)
     return Evaluation(
         success=_mean(reached),
         success_low=low,
         success_high=high,
-        success_last=_mean(success[:, -1]),
+        success_last=_mean(success.gather(-1, length.unsqueeze(-1) - 1)),
         episode_return=_mean(reward.sum(-1)),
-        length=_mean(_steps_to_success(success)),
+        length=_mean(_steps_to_success(success, length)),
         episodes=count,
     )
 
 
-def _steps_to_success(success: Tensor) -> Tensor:
-    horizon = success.shape[-1]
-    steps = torch.arange(1, horizon + 1, device=success.device)
-    return torch.where(success.any(-1), (first(success) * steps).sum(-1), horizon)
+def _steps_to_success(success: Tensor, length: Tensor) -> Tensor:
+    steps = torch.arange(1, success.shape[-1] + 1, device=success.device)
+    return torch.where(success.any(-1), (first(success) * steps).sum(-1), length)
 
 
 def _mean(values: Tensor) -> float:

@@ -17,6 +17,7 @@ from torchrl_htrpo.modules.log_prob import action_log_prob
 from torchrl_htrpo.modules.memory import GoalMemory
 from torchrl_htrpo.modules.networks import GoalNetwork, action_features, make_actor, make_critic, orthogonal_
 from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
+from torchrl_htrpo.modules.pixel_encoder import PixelGoalEncoder
 
 __all__ = [
     "CategoricalHead",
@@ -30,6 +31,7 @@ __all__ = [
     "MixedHead",
     "MultiCategoricalHead",
     "OneHotHead",
+    "PixelGoalEncoder",
     "PolicyHead",
     "RunningNormalizer",
     "TanhGaussianMixtureHead",

@@ -23,7 +23,8 @@ class GoalNetwork(nn.Module):
 
     Args:
         layers: takes ``[*B, d_o + d_g]``.
-        normalizer: joins its inputs (see :class:`~torchrl_htrpo.modules.GoalNormalizer`).
+        normalizer: joins its inputs (see :class:`~torchrl_htrpo.modules.GoalNormalizer`, or
+            :class:`~torchrl_htrpo.modules.PixelGoalEncoder` for pixels).
 
     Example:
         >>> from torchrl_htrpo.modules import GoalNormalizer
@@ -108,7 +109,7 @@ def make_actor(
 
     Args:
         head: what kind of action distribution.
-        input_size: features of observation and goal together.
+        input_size: features of observation and goal together, as the normalizer joins them.
         hidden_sizes: width of each hidden layer.
         normalizer: normalises and joins the inputs (or :class:`GoalMemory`); without one they are only joined.
         in_keys: observation and goal.
@@ -144,9 +145,10 @@ def make_critic(
     """A goal-conditioned state value ``V(s, g)``: tanh layers, orthogonal weights.
 
     Args:
-        input_size: features of observation and goal together.
+        input_size: features of observation and goal together, as the normalizer joins them.
         hidden_sizes: width of each hidden layer.
-        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); share the policy's normaliser.
+        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); share the policy's normaliser (an encoder
+            of pixels: its ``goal``).
         in_keys: observation and goal.
 
     Returns:

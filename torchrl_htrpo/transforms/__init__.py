@@ -13,6 +13,7 @@ from torchrl_htrpo.transforms.hindsight_relabel import HindsightRelabel
 from torchrl_htrpo.transforms.hindsight_replay import HindsightReplay
 from torchrl_htrpo.transforms.row_pruner import RowPruner
 from torchrl_htrpo.transforms.row_sampler import RowSampler, contribution, weight_share
+from torchrl_htrpo.transforms.share_states import ShareStates
 
 __all__ = [
     "AllGoalSampler",
@@ -26,6 +27,7 @@ __all__ = [
     "OriginalGoalSampler",
     "RowPruner",
     "RowSampler",
+    "ShareStates",
     "UniformGoalSampler",
     "contribution",
     "weight_share",

@@ -1,0 +1,80 @@
+"""Pixels and a goal as one vector, the goal late, so that a state is looked at once however many goals it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.normalizer import RunningNormalizer
+
+
+class PixelGoalEncoder(nn.Module):
+    """Features of a picture, and a goal joined to them: ``[*B, F + d_g]``; give it to :func:`make_actor` as normalizer.
+
+    In the place of pictures it takes their numbers among :attr:`states` (see
+    :class:`~torchrl_htrpo.transforms.ShareStates`): then it looks at each of them once, not at each row, and gradients
+    of all rows of a state go through the trunk together. A policy and a critic have an encoder each, and may share the
+    goal's normaliser.
+
+    Args:
+        trunk: pictures ``[*B, C, H, W]``, bytes as numbers from 0 to 1, to features ``[*B, F]``, such as
+            ``torchrl.modules.ConvNet``.
+        shape: of a picture ``(C, H, W)``.
+        goal_size: features of the goal (``d_g``).
+        normalizer: of the goal; default: it is taken as it is.
+
+    Example:
+        >>> from torchrl.modules import ConvNet
+        >>> encoder = PixelGoalEncoder(ConvNet(4, num_cells=[8], kernel_sizes=8, strides=4), (4, 84, 84), 2)
+        >>> encoder.num_features, encoder(torch.zeros(5, 4, 84, 84, dtype=torch.uint8), torch.zeros(5, 2)).shape
+        (3202, torch.Size([5, 3202]))
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, F.1.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        shape: Sequence[int],
+        goal_size: int,
+        *,
+        normalizer: RunningNormalizer | None = None,
+    ) -> None:
+        super().__init__()
+        self.trunk, self.goal = trunk, normalizer or nn.Identity()
+        with torch.no_grad():
+            self.num_features = trunk(torch.zeros(1, *shape)).shape[-1] + goal_size
+        #: What numbers stand for ``[U, C, H, W]``; of a batch, not of the network.
+        self.states: Tensor | None = None
+
+    def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
+        """Join the features of pictures ``[*B, C, H, W]``, or of their numbers ``[*B]`` (int64), with goals."""
+        return torch.cat((self._features(observation, goal.dtype), self.goal(goal)), -1)
+
+    def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
+        """Fold goals ``[*B, d_g]`` into the statistics; pictures need none."""
+        if isinstance(self.goal, RunningNormalizer):
+            for goal in goals:
+                self.goal.update(goal, mask)
+
+    def remember(self, pictures: Tensor) -> None:
+        """Let numbers stand for pictures ``[U, C, H, W]``, from 0 on."""
+        dtype = next((parameter.dtype for parameter in self.trunk.parameters()), torch.get_default_dtype())
+        self.states = _floats(pictures, dtype)
+
+    def _features(self, observation: Tensor, dtype: torch.dtype) -> Tensor:
+        if observation.dtype != torch.int64:
+            return self.trunk(_floats(observation, dtype))
+        if self.states is None:
+            raise RuntimeError(refusal(self, "states", "given (by ShareStates) where observations are numbers", None))
+        if observation.numel() < len(self.states):
+            return self.trunk(self.states[observation])
+        features = self.trunk(self.states).index_select(0, observation.reshape(-1))
+        return features.reshape(*observation.shape, -1)
+
+
+def _floats(pictures: Tensor, dtype: torch.dtype) -> Tensor:
+    return pictures.to(dtype) / 255 if pictures.dtype == torch.uint8 else pictures.to(dtype)
