@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> str:
     # 2. The policy, its loss, and how both move.
     encode, actor, agent = make_networks(cfg, env)
     encode_next = TensorDictModule(encode.module, [("next", key) for key in encode.in_keys], [("next", "features")])
-    bound_targets(agent.loss, task, cfg.gamma)
+    bound_targets(agent.loss, task, cfg.gamma, cfg.success_terminates)
     optimizer, target = torch.optim.Adam(agent.loss.parameters(), lr=cfg.lr), SoftUpdate(agent.loss, eps=cfg.polyak)
 
     # 3. Whole episodes, explored.
@@ -223,9 +223,10 @@ def make_ddpg(
     return Agent(policy, noise, loss)
 
 
-def bound_targets(loss: LossModule, task: GoalTask, gamma: float) -> None:
-    """Give a loss one-step targets within what the rewards of the task add up to."""
-    low, high = (bound / (1 - gamma) for bound in task.reward_range)
+def bound_targets(loss: LossModule, task: GoalTask, gamma: float, success_terminates: bool) -> None:
+    """Give a loss one-step targets within what the rewards of the task add up to; an end at a success pays it once."""
+    low, high = task.reward_range
+    low, high = low / (1 - gamma), high if success_terminates else high / (1 - gamma)
     network = loss.actor_critic if isinstance(loss, DDPGLoss) else loss.value_network
     loss.make_value_estimator(BoundedTD0, gamma=gamma, value_network=network, low=low, high=high)
     loss.set_keys()  # tells the estimator where the loss keeps its values

@@ -66,9 +66,10 @@ def test_both_rewards_bound_the_targets(recipe, reward, low, high, configured):
 
     cfg = configured(recipe, *TINY[recipe], f"goal_task.reward={reward}", tiny=False)
     _, _, agent = make_networks(cfg, instantiate(cfg.env, seed=0))
-    bound_targets(agent.loss, instantiate(cfg.goal_task), cfg.gamma)
-    estimator = agent.loss.value_estimator
-    assert [(1 - cfg.gamma) * bound for bound in (estimator.low, estimator.high)] == pytest.approx([low, high])
+    for terminates, most in ((False, high / (1 - cfg.gamma)), (True, high)):
+        bound_targets(agent.loss, instantiate(cfg.goal_task), cfg.gamma, terminates)
+        estimator = agent.loss.value_estimator
+        assert (estimator.low, estimator.high) == pytest.approx((low / (1 - cfg.gamma), most))
 
 
 @pytest.mark.gpu
