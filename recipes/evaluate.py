@@ -17,9 +17,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from settings import refuse_unknown_keys
 from torchrl.checkpoint import Checkpoint
-from torchrl.envs import ExplorationType
+from torchrl.envs import ExplorationType, TransformedEnv
 
-from torchrl_htrpo import evaluate, record_gif
+from torchrl_htrpo import FiniteGuard, evaluate, record_gif
 from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
 
 
@@ -30,7 +30,8 @@ def main(cfg: DictConfig) -> None:
     trained = OmegaConf.merge(trained, {"device": cfg.device})
     torch.manual_seed(cfg.seed)
 
-    env, task = instantiate(trained.env, seed=cfg.seed), instantiate(trained.goal_task)
+    env = TransformedEnv(instantiate(trained.env, seed=cfg.seed), FiniteGuard())
+    task = instantiate(trained.goal_task)
     _, actor, _ = (her if "agent" in trained else htrpo).make_networks(trained, env)
     checkpoints = checkpoints_of(Path(cfg.run))
     stored = checkpoints.best() if cfg.best else checkpoints.latest()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.collectors.utils import split_trajectories
-from torchrl.envs import Compose, EnvBase, ExplorationType
+from torchrl.envs import Compose, EnvBase, ExplorationType, TransformedEnv
 from torchrl.modules import ValueOperator
 
 from torchrl_htrpo import (
     CumulativeGoalRatio,
     EnvRandomness,
+    FiniteGuard,
     GoalNormalizer,
     HindsightRelabel,
     PixelGoalEncoder,
@@ -58,7 +60,8 @@ def train(cfg: DictConfig) -> str:
         seed(cfg.seed)
 
     # 1. The task, once to learn in and once to be examined in.
-    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    finite = FiniteGuard()
+    env, exam = (TransformedEnv(instantiate(cfg.env, seed=cfg.seed + offset), FiniteGuard()) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
 
     # 2. Policy and critic share one normaliser.
@@ -116,17 +119,17 @@ def train(cfg: DictConfig) -> str:
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
     steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
-        warmup = env.rollout(cfg.warmup_steps // cfg.num_envs, break_when_any_done=False).to(cfg.device)
+        warmup = finite(env.rollout(cfg.warmup_steps // cfg.num_envs, break_when_any_done=False)).to(cfg.device)
         normalizer.update(warmup["observation"], warmup["achieved_goal"], warmup["desired_goal"])
         steps = warmup.numel()
 
     # 7. Iterate: collect, relabel, step, fit the critic, move the statistics, examine.
     batches, enough = iter(collector), cfg.target_success or 2
     last = bool(cfg.resume) and (steps + batch_steps > cfg.total_steps or run.success >= enough)
-    with run:
+    with closing(env), closing(exam), run:
         while not last:
             with timeit("collect"):
-                batch = next(batches)
+                batch = finite(next(batches))
                 steps += batch.numel()
                 batch = split_trajectories(batch) if cfg.early_ends else batch.reshape(-1, cfg.horizon)
                 real = batch.get(("collector", "mask"), default=torch.ones_like(batch["next", "done"].squeeze(-1)))
@@ -191,7 +194,6 @@ def train(cfg: DictConfig) -> str:
             run.save()
             if examined:
                 run.draw()
-    collector.shutdown()
     print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
     return run.result()
 

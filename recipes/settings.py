@@ -15,9 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 CONFIG = Path(__file__).parent / "config"
-# What may change when a run goes on: how long, how examined, how shown. Threads change no result.
+# What may change when a run goes on: how long, how examined, how shown. Threads and workers change no result.
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "num_threads"}
-FREE |= {"num_workers", "eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
+FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
+FREE |= {"num_workers", "timeout", "start_method"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ RANGES = {
     "num_envs": COUNT,
     "num_threads": OPTIONAL_COUNT,
     "num_workers": Range(whole=True),
+    "timeout": POSITIVE,
     "total_steps": COUNT,
     "batch_steps": OPTIONAL_COUNT,
     "warmup_steps": Range(whole=True),

@@ -12,6 +12,7 @@ from torchrl_htrpo.envs import (
     DetourEnv,
     EnvBatch,
     EnvFailure,
+    FiniteGuard,
     GearShiftEnv,
     GoalTask,
     GridMazeEnv,
@@ -128,6 +129,7 @@ __all__ = [
     "with_history",
     "EnvBatch",
     "EnvFailure",
+    "FiniteGuard",
     # 2. Policies, critics and their inputs.
     "make_actor",
     "make_critic",

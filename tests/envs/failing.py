@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -64,22 +65,22 @@ class Walk(gymnasium.Env):
         return state, self.bad("reward", 0.0), False, self.steps == self.horizon, {}
 
     def state(self):
-        entries = {"observation": self.place, "achieved_goal": self.place, "desired_goal": self.goal}
+        self.due = self.comes()
         if self.due and isinstance(self.fault, str):
             FAULTS[self.fault]()
+        entries = {"observation": self.place, "achieved_goal": self.place, "desired_goal": self.goal}
         return {key: self.bad(key, value.copy()) for key, value in entries.items()}
 
-    @property
-    def due(self):
+    def comes(self):
+        """Whether the fault comes now."""
         if self.fault is None or (self.episode, self.steps) != self.when:
             return False
-        if self.once is None:
-            return True
-        new = not self.once.exists()
-        self.once.touch()
-        return new
+        try:
+            if self.once is not None:
+                Path(self.once).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def bad(self, key, value):
-        if isinstance(self.fault, float) and key == self.key and self.due:
-            return value + self.fault
-        return value
+        return value + self.fault if self.due and key == self.key and isinstance(self.fault, float) else value

@@ -7,6 +7,7 @@ from torchrl_htrpo.envs.bit_flip import BitFlipEnv
 from torchrl_htrpo.envs.detour import DetourEnv
 from torchrl_htrpo.envs.env_batch import EnvBatch
 from torchrl_htrpo.envs.factory import make_goal_env
+from torchrl_htrpo.envs.finite_guard import FiniteGuard
 from torchrl_htrpo.envs.gear_shift import GearShiftEnv
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
 from torchrl_htrpo.envs.grid_maze import GridMazeEnv
@@ -25,6 +26,7 @@ __all__ = [
     "EnvBatch",
     "EnvFailure",
     "FetchEnv",
+    "FiniteGuard",
     "GearShiftEnv",
     "GoalTask",
     "GridMazeEnv",

@@ -144,7 +144,8 @@ class EnvBatch(EnvBase):
         return self.pool.call(method, *args, **kwargs)
 
     def _inward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        flat = tensordict.to("cpu") if self.device is not None else tensordict
+        # A copy: the inner environments take the reset mask out of what they are given.
+        flat = tensordict.copy() if self.device is None else tensordict.to("cpu").copy()
         return flat.reshape(*self._lead, *self.batch_size[1:]).clear_device_()
 
     def _outward(self, tensordict: TensorDictBase) -> TensorDictBase:

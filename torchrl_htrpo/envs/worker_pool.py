@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import connection, parent_process
@@ -83,6 +84,7 @@ class WorkerPool:
         except _GONE as error:
             raise EnvFailure(self._blame({}) or f"a worker ended: {error}") from error
         self.processes = list(self.env._workers)
+        weakref.finalize(self, _kill, self.processes)  # nobody is left when nobody closed them
         # The workers end themselves when late; this is for those that cannot (stopped, swapped out).
         self.env.BATCHED_PIPE_TIMEOUT = self.size * timeout + _GRACE
 
@@ -127,10 +129,7 @@ class WorkerPool:
 
     def kill(self) -> None:
         """End the processes without asking."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.join(_GRACE)
+        _kill(self.processes)
         self.close()
 
     def close(self) -> None:
@@ -142,6 +141,13 @@ class WorkerPool:
             self.env.is_closed = True  # they were gone already
         finally:
             torch.set_num_threads(threads)  # TorchRL gives the learner those it would have taken
+
+
+def _kill(processes: list[Any]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join(_GRACE)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,95 @@
+"""nan and inf stop where they come from, by environment, step and key."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchrl.envs import TransformedEnv, check_env_specs
+
+pytest.importorskip("gymnasium")
+
+from tests.envs.failing import Walk
+from torchrl_htrpo.envs import BitFlipEnv, EnvBatch, EnvFailure, FiniteGuard
+
+KEYS = ("observation", "achieved_goal", "desired_goal", "reward")
+BATCH = BitFlipEnv(4, num_envs=3, seed=0).rollout(12, break_when_any_done=False)  # three episodes of four steps
+NUMBERS = [key for key in BATCH.keys(True, True) if BATCH[key].is_floating_point()]
+
+
+def guarded(*args, **settings) -> TransformedEnv:
+    return TransformedEnv(EnvBatch([Walk, Walk, partial(Walk, *args, **settings)], seed=0), FiniteGuard())
+
+
+def walk(env, steps=12):
+    def act(tensordict):
+        return tensordict.set("action", torch.zeros(3, 2))
+
+    return env.rollout(steps, act, break_when_any_done=False)
+
+
+def test_a_guarded_environment_is_as_it_was():
+    check_env_specs(guarded())
+    plain, kept = BitFlipEnv(4, num_envs=3, seed=0), TransformedEnv(BitFlipEnv(4, num_envs=3, seed=0), FiniteGuard())
+    for env in (plain, kept):
+        torch.manual_seed(0)
+        env.walked = env.rollout(9, break_when_any_done=False)
+    assert (plain.walked == kept.walked).all()
+    assert kept.rng_state().keys() == {"generator"}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_an_environment_is_stopped_at_its_step(key, number):
+    said = rf"environment 2 gave {number} in \('next', '{key}'\) in step 3"
+    with pytest.raises(EnvFailure, match=said):
+        walk(guarded(number, episode=2, key=key))
+
+
+def test_an_environment_is_stopped_at_its_reset():
+    with pytest.raises(EnvFailure, match="environment 2 gave nan in 'desired_goal' in the reset"):
+        walk(guarded(math.nan, step=0, key="desired_goal"))
+
+
+def test_steps_are_counted_for_each_environment():
+    makers = [partial(Walk, horizon=2), partial(Walk, math.nan, episode=2, horizon=3)]
+    env = TransformedEnv(EnvBatch(makers, seed=0), FiniteGuard())
+
+    def act(tensordict):
+        return tensordict.set("action", torch.zeros(2, 2))
+
+    with pytest.raises(EnvFailure, match="environment 1 gave nan .* in step 3"):
+        env.rollout(12, act, break_when_any_done=False)
+
+
+@given(
+    st.sampled_from(NUMBERS), st.sampled_from([math.nan, math.inf, -math.inf]), st.integers(0, 2), st.integers(0, 11)
+)
+def test_a_batch_is_looked_at_once_and_the_first_is_named(key, number, row, step):
+    batch = BATCH.clone()
+    batch[key][row, step] = number
+    after = isinstance(key, tuple)
+    when = step % 4 + after
+    said = f"environment {row} gave {number} in {key!r} in {f'step {when}' if when else 'the reset'}"
+    with pytest.raises(EnvFailure) as raised:
+        FiniteGuard()(batch)
+    assert str(raised.value) == f"FiniteGuard: {said}"
+
+
+def test_a_good_batch_comes_back_as_it_is():
+    assert FiniteGuard()(BATCH) is BATCH
+
+
+@pytest.mark.gpu
+def test_on_an_accelerator_only_the_batch_is_looked_at(device):
+    if device.type == "cpu":
+        pytest.skip("needs an accelerator")
+    env = TransformedEnv(BitFlipEnv(4, num_envs=3, device=device), FiniteGuard())
+    batch = env.rollout(4)
+    batch["next", "reward"][1, 2] = math.nan
+    with pytest.raises(EnvFailure, match=r"environment 1 gave nan in \('next', 'reward'\) in step 3"):
+        FiniteGuard()(batch)
