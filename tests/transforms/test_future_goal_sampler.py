@@ -123,3 +123,12 @@ def test_nothing_is_written_but_the_goals(sampler):
 def test_it_runs_where_the_batch_is(device):
     batch = trajectories().to(device)
     assert FutureGoalSampler(region=in_box)(batch)["hindsight", "goal"].device.type == device.type
+
+
+@pytest.mark.parametrize("sampler", [FutureGoalSampler, FinalGoalSampler])
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_a_row_with_two_trajectories_is_refused(sampler, end):
+    batch = trajectories(3, 6)
+    batch["next", end][1, 2] = True
+    with pytest.raises(ValueError, match=rf"{sampler.__name__}: input must be of one trajectory a row"):
+        sampler()(batch)

@@ -39,7 +39,11 @@ def numbered(*args, **kwargs):
         (torch.arange(len(batch)).double().unsqueeze(-1).expand(batch.shape), steps.expand(batch.shape))
     )
     batch["observation"] = place.movedim(0, -1).contiguous()
-    batch["next", "terminated"] = torch.rand(*batch.shape, 1) < 0.2
+    ends = (
+        torch.tensor(lengths_of(batch)).unsqueeze(-1) - 1 == steps
+    )  # an end is a fall for some, a time limit for others
+    falls = ends & (torch.rand(len(batch), 1) < 0.5)
+    batch["next", "terminated"] = falls.unsqueeze(-1)
     return batch
 
 
@@ -183,6 +187,10 @@ def test_bad_batches_are_refused():
         replay(with_goals(batch, torch.zeros(1, 3)))
     with pytest.raises(ValueError, match="must be a batch with a valid step, got 'none'"):
         replay(FutureGoalSampler()(trajectories(2, 3, lengths=[0, 0])))
+    seam = FutureGoalSampler()(batch)
+    seam["next", "truncated"] = torch.ones_like(seam["next", "truncated"])
+    with pytest.raises(ValueError, match="HindsightReplay: input must be of one trajectory a row"):
+        replay(seam)
     bad = GoalTask(same, lambda rows: torch.full((*rows.shape, 1), float("nan")))
     with pytest.raises(ValueError, match="must be finite"):
         HindsightReplay(bad, 4)(FutureGoalSampler()(batch))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchrl.envs import Transform
 
 from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo.transforms.functional import beyond_end
 
 MASK_KEY: NestedKey = ("collector", "mask")
 HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
@@ -34,6 +35,21 @@ class BatchTransform(Transform):
 
     def _require(self, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
         return require(self, tensordict, *keys)
+
+    def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
+        """The valid steps of each row's trajectory; rows with several are refused.
+
+        On an accelerator, where asking would make the host wait, all but the first of them are left out.
+        """
+        valid = validity(tensordict)
+        flags = [tensordict.get(("next", name), default=None) for name in ("terminated", "truncated")]
+        for done in (flag.squeeze(-1) for flag in flags if flag is not None):
+            over = beyond_end(done & valid)
+            if valid.device.type == "cpu" and (valid & over).any():
+                expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
+                raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
+            valid = valid & ~over
+        return valid
 
     def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
         """Say which entry is not finite; silent on an accelerator, where asking would make the host wait."""

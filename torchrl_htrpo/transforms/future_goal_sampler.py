@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo.transforms.functional import draw_later
@@ -10,7 +11,14 @@ from torchrl_htrpo.transforms.goal_sampler import GoalSampler
 from torchrl_htrpo.transforms.hgf_goal_sampler import RegionFn
 
 
-class FutureGoalSampler(GoalSampler):
+class OwnGoalSampler(GoalSampler):
+    """Goals of a trajectory's own; so a row is one trajectory, and rows with several are refused."""
+
+    def _valid(self, tensordict: TensorDictBase) -> Tensor:
+        return self._first_trajectory(tensordict)
+
+
+class FutureGoalSampler(OwnGoalSampler):
     """For each step a goal that its own trajectory achieves there or later (HER's "future").
 
     One goal a step, another one at every step: ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``, for
@@ -21,6 +29,9 @@ class FutureGoalSampler(GoalSampler):
             of HGF (Algorithm 2) inside HER; :func:`in_box` is HGF's own. Default: any achieved goal.
         generator: source of randomness; default: torch's own.
         **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (seen on the CPU only).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -49,13 +60,16 @@ class FutureGoalSampler(GoalSampler):
         return _at(achieved, index).unsqueeze(-2), exists.unsqueeze(-1)
 
 
-class FinalGoalSampler(GoalSampler):
+class FinalGoalSampler(OwnGoalSampler):
     """The goal that each trajectory achieves last (HER's "final"), the same for all of its steps.
 
     Writes ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``.
 
     Args:
         **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (seen on the CPU only).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

@@ -59,7 +59,7 @@ class GoalSampler(BatchTransform):
         if achieved.shape != desired.shape:
             expected = f"the shape {tuple(desired.shape)} of {self.desired_goal!r}"
             raise ValueError(refusal(self, repr(self.next_achieved_goal), f"of {expected}", tuple(achieved.shape)))
-        valid = validity(tensordict)
+        valid = self._valid(tensordict)
         self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
         self._refuse_non_finite(self.desired_goal, desired, valid)
         eligible = valid & ~self._held(tensordict, achieved)
@@ -68,6 +68,10 @@ class GoalSampler(BatchTransform):
         out = tensordict.copy()
         out.set(HINDSIGHT_GOAL, goals)
         return out.set(HINDSIGHT_GOAL_MASK, exists)
+
+    def _valid(self, tensordict: TensorDictBase) -> Tensor:
+        """Which steps count ``[*B, T]``."""
+        return validity(tensordict)
 
     def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """The hindsight goals of each step: by default those chosen among all of the batch, the same for every step.

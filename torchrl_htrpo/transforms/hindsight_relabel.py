@@ -13,9 +13,8 @@ from torchrl_htrpo.transforms.base import (
     HINDSIGHT_GOAL_MASK,
     MASK_KEY,
     BatchTransform,
-    validity,
 )
-from torchrl_htrpo.transforms.functional import beyond_end, cut_at_first_success, last_steps
+from torchrl_htrpo.transforms.functional import cut_at_first_success, last_steps
 
 _ENDS = (("next", "terminated"), ("next", "truncated"))
 
@@ -87,15 +86,6 @@ class HindsightRelabel(BatchTransform):
         if exists is None:
             return torch.ones((), dtype=torch.bool, device=tensordict.get(HINDSIGHT_GOAL).device)
         return exists.movedim(-1, 0)
-
-    def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
-        valid = validity(tensordict)
-        done = tensordict.get(_ENDS[0]) | tensordict.get(_ENDS[1])
-        over = beyond_end(done.squeeze(-1) & valid)
-        if valid.device.type == "cpu" and (valid & over).any():
-            expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
-            raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
-        return valid & ~over
 
     def _cut(self, out: TensorDictBase, valid: Tensor, failed: Tensor) -> TensorDictBase:
         start, goals = out.get(self.task.achieved_goal)[..., 0, :], out.get(self.task.desired_goal)

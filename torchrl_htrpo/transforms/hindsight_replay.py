@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask
-from torchrl_htrpo.transforms.base import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform, validity
+from torchrl_htrpo.transforms.base import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 
 _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), ("next", "done")
 
@@ -38,7 +38,8 @@ class HindsightReplay(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         ValueError: if ``num_rows`` is not positive or ``share`` outside [0, 1]; if the goals have another size than the
-            task's, no step is valid, or a relabelled reward is not finite (the last two are seen on the CPU only).
+            task's, a row holds several trajectories, no step is valid, or a relabelled reward is not finite (the last
+            three are seen on the CPU only).
 
     Example:
         >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
@@ -89,7 +90,7 @@ class HindsightReplay(BatchTransform):
         if goals.shape[-1] != desired.shape[-1]:
             expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
-        where = self._steps(validity(tensordict))
+        where = self._steps(self._first_trajectory(tensordict))
         rows = tensordict.exclude("hindsight")[where]
         failed = rows.get(_TERMINATED).squeeze(-1) & ~self.task.success(rows)
         original = rows.get(self.task.desired_goal)
