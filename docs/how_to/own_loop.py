@@ -1,0 +1,54 @@
+"""The transforms in a loop of your own, with TorchRL's ``Collector``."""
+
+import torch
+from torchrl.collectors import Collector
+from torchrl.envs import Compose
+
+from torchrl_htrpo import (
+    AllGoalSampler,
+    BitFlipEnv,
+    CategoricalHead,
+    CumulativeGoalRatio,
+    GoalVTrace,
+    HindsightRelabel,
+    RowSampler,
+    StateValue,
+    TrustRegionObjective,
+    TrustRegionOptimizer,
+    evaluate,
+    make_actor,
+    make_critic,
+)
+
+BITS = 6
+
+torch.manual_seed(0)
+env = BitFlipEnv(BITS, num_envs=16, seed=0)
+actor, critic = make_actor(CategoricalHead(BITS), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
+hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor))
+prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.9))
+objective = TrustRegionObjective(actor, critic)
+optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
+critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
+rows, critic_rows = RowSampler(), RowSampler(1024, uniform_share=1.0)
+
+# Whole episodes: a batch is as many steps as the environments take in one, and begins with a reset.
+collector = Collector(
+    env,
+    actor,
+    frames_per_batch=16 * BITS,
+    total_frames=25 * 16 * BITS,
+    reset_at_each_iter=True,
+    auto_register_policy_transforms=False,
+)
+for batch in collector:  # [16, BITS]: a trajectory in a row
+    relabelled = prepare(batch)  # [goals, 16, BITS]
+    optimizer.step(objective.problem(rows(relabelled)))
+    for _ in range(10):
+        critic_optimizer.zero_grad()
+        objective.loss_critic(critic_rows(relabelled)).backward()
+        critic_optimizer.step()
+
+exam = BitFlipEnv(BITS, num_envs=64, seed=1)
+success = evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
+assert success > 0.8, success

@@ -1,0 +1,45 @@
+"""Collection on a Ray cluster: only the collector's line differs from a loop of your own."""
+
+import ray
+import torch
+from torchrl.collectors import Collector
+from torchrl.collectors.distributed import RayCollector
+from torchrl.envs import Compose
+
+from torchrl_htrpo import (
+    AllGoalSampler,
+    BitFlipEnv,
+    CategoricalHead,
+    CumulativeGoalRatio,
+    HindsightRelabel,
+    QKLLoss,
+    make_actor,
+)
+
+
+def make_env() -> BitFlipEnv:
+    return BitFlipEnv(4, num_envs=8)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    ray.init(num_cpus=2, include_dashboard=False)
+    actor = make_actor(CategoricalHead(4), 8, (16,))
+    hindsight = Compose(AllGoalSampler(), HindsightRelabel(make_env().task()), CumulativeGoalRatio(actor))
+    collector = RayCollector(
+        [make_env, make_env],
+        actor,
+        collector_class=Collector,
+        collector_kwargs={"reset_at_each_iter": True, "auto_register_policy_transforms": False},
+        remote_configs={"num_cpus": 1, "num_gpus": 0},
+        num_collectors=2,
+        frames_per_batch=2 * 8 * 4,
+        total_frames=2 * 2 * 8 * 4,
+        sync=True,
+    )
+    for batch in collector:
+        trajectories = batch.reshape(-1, 4)  # whole episodes of four steps
+        assert QKLLoss(actor)(hindsight(trajectories))["loss_qkl"] < 1e-9
+        collector.update_policy_weights_()  # after a step: the weights of the workers are copies
+    collector.shutdown()
+    ray.shutdown()

@@ -1,0 +1,73 @@
+"""A policy with a memory, where what is seen is not enough: find a goal by counting one's own steps."""
+
+import torch
+from torchrl.data import Bounded
+from torchrl.envs import Compose
+
+from torchrl_htrpo import (
+    CumulativeGoalRatio,
+    GaussianHead,
+    GoalMemory,
+    GoalVTrace,
+    HGFGoalSampler,
+    HindsightRelabel,
+    PositionGoalEnv,
+    RowSampler,
+    StateValue,
+    TrustRegionObjective,
+    TrustRegionOptimizer,
+    evaluate,
+    make_actor,
+    make_critic,
+    with_history,
+)
+
+STEPS = 8
+
+
+class BlindWalk(PositionGoalEnv):
+    """Walk along a line; where one is, is seen at the start and never again."""
+
+    def __init__(self, num_envs, seed):
+        super().__init__(Bounded(-1, 1, (1,)), 1, 1, 0.1, horizon=STEPS, num_envs=num_envs, seed=seed)
+
+    def draw(self):
+        return self.uniform(1), self.uniform(1)
+
+    def move(self, position, action):
+        return position + 0.4 * action.clamp(-1, 1)
+
+    def _step(self, tensordict):
+        state = super()._step(tensordict)
+        return state.set("observation", torch.zeros_like(state["achieved_goal"]))
+
+
+def train(with_memory: bool) -> float:
+    """Greedy success after 25 batches of 32 episodes."""
+    torch.manual_seed(0)
+    env, exam = (with_history(BlindWalk(32, seed), STEPS) for seed in (0, 1))
+    if with_memory:  # both read the whole episode so far, under the goal of the row
+        keys, joins = ("history", "desired_goal"), [GoalMemory(1, 1, hidden_size=16) for _ in range(2)]
+        sizes = [join.size for join in joins]
+    else:
+        keys, joins, sizes = ("observation", "desired_goal"), [None, None], [2, 2]
+    actor = make_actor(GaussianHead(1, init_scale=0.5), sizes[0], (32,), normalizer=joins[0], in_keys=keys)
+    critic = make_critic(sizes[1], (32,), normalizer=joins[1], in_keys=keys)
+    hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(env.task()), CumulativeGoalRatio(actor))
+    prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.9))
+    objective, rows = TrustRegionObjective(actor, critic), RowSampler(1024)
+    optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)
+    for _ in range(25):
+        with torch.no_grad():
+            relabelled = prepare(env.rollout(STEPS, actor))
+        optimizer.step(objective.problem(rows(relabelled)))
+        for _ in range(10):
+            critic_optimizer.zero_grad()
+            objective.loss_critic(rows(relabelled)).backward()
+            critic_optimizer.step()
+    return evaluate(exam, actor, env.task(), episodes=128, horizon=STEPS, seed=1).success
+
+
+remembering, forgetting = train(True), train(False)
+assert remembering > 0.8 and remembering > forgetting + 0.1, (remembering, forgetting)

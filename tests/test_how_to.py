@@ -1,0 +1,32 @@
+"""Every how-to of the documentation runs, and holds what it says."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs/how_to").glob("*.py"))
+NEEDS = {"own_environment": "gymnasium", "ray_collector": "ray"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_how_to_runs_and_its_assertions_hold(path):
+    needed = NEEDS.get(path.stem)
+    if needed and not find_spec(needed):
+        pytest.skip(f"needs {needed}")
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_how_to_checks_something(path):
+    assert re.search(r"^ *assert ", path.read_text(), re.MULTILINE)
+
+
+def test_the_page_shows_every_how_to():
+    shown = re.findall(r"```\{literalinclude\} how_to/(\w+)\.py", (ROOT / "docs/pipelines.md").read_text())
+    assert sorted(shown) == [path.stem for path in PAGES]
