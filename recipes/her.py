@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, ReplayBuffer
-from torchrl.envs import Compose, EnvBase
+from torchrl.envs import Compose, EnvBase, TransformedEnv
 from torchrl.modules import MLP, AdditiveGaussianModule, EGreedyModule, QValueModule, TanhModule, ValueOperator
 from torchrl.objectives import DDPGLoss, DQNLoss, LossModule, SoftUpdate
 
@@ -33,6 +34,7 @@ from torchrl_htrpo import (
     ActionCostDDPGLoss,
     BoundedTD0,
     EnvRandomness,
+    FiniteGuard,
     GoalNormalizer,
     GoalTask,
     HindsightReplay,
@@ -68,7 +70,8 @@ def train(cfg: DictConfig) -> str:
         seed(cfg.seed)
 
     # 1. The task, once to learn in and once to be examined in.
-    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    finite = FiniteGuard()
+    env, exam = (TransformedEnv(instantiate(cfg.env, seed=cfg.seed + offset), FiniteGuard()) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
 
     # 2. The policy, its loss, and how both move.
@@ -116,10 +119,10 @@ def train(cfg: DictConfig) -> str:
     # 6. Iterate: collect, move the statistics, relabel, update, examine.
     batches, enough = iter(collector), cfg.target_success or 2
     last = bool(cfg.resume) and (steps + batch_steps > cfg.total_steps or run.success >= enough)
-    with run:
+    with closing(env), closing(exam), run:
         while not last:
             with timeit("collect"):
-                batch = next(batches).reshape(-1, cfg.horizon)
+                batch = finite(next(batches)).reshape(-1, cfg.horizon)
                 buffer.extend(batch.select(*STORED, *(("next", key) for key in STORED_AFTER)))
             if cfg.normalize:
                 encode.module.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
@@ -161,7 +164,6 @@ def train(cfg: DictConfig) -> str:
                 run.save()
             if examined:
                 run.draw()
-    collector.shutdown()
     print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
     return run.result()
 
