@@ -72,6 +72,7 @@ RANGES = {
     "cg_damping": Range(),
     "critic.lr": POSITIVE,
     "critic.updates": COUNT,
+    "critic.epochs": COUNT,
     "critic.batch_size": COUNT,
     "eval_every": COUNT,
     "eval_episodes": COUNT,
@@ -93,6 +94,8 @@ RANGES = {
     "goal_task.success_reward": POSITIVE,
     "goal_task.reached.threshold": POSITIVE,
     "goals.resolution": Range(),
+    "init_scale": POSITIVE,
+    "min_scale": POSITIVE,
     "head.init_scale": POSITIVE,
     "head.min_scale": POSITIVE,
     "head.num_components": COUNT,
@@ -131,10 +134,21 @@ def _outside(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _misfits(cfg: DictConfig) -> list[str]:
+    return [rule for rule, held in (_episode_rules(cfg) if "horizon" in cfg else _step_rules(cfg)).items() if not held]
+
+
+def _step_rules(cfg: DictConfig) -> dict[str, bool]:
+    """Recipes whose batches are so many steps, wherever episodes end."""
+    rule = f"batch_steps={cfg.batch_steps} must be a multiple of num_envs = {cfg.num_envs}"
+    return {rule: cfg.batch_steps % cfg.num_envs == 0}
+
+
+def _episode_rules(cfg: DictConfig) -> dict[str, bool]:
+    """Recipes whose batches are whole episodes."""
     episodes, batch = cfg.num_envs * cfg.horizon, cfg.get("batch_steps") or cfg.num_envs * cfg.horizon
     exploration = cfg.get("eval_exploration", "RANDOM")
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
-    holds = {
+    return {
         f"eval_exploration={exploration} must be DETERMINISTIC or RANDOM": exploration in ("DETERMINISTIC", "RANDOM"),
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
@@ -145,7 +159,6 @@ def _misfits(cfg: DictConfig) -> list[str]:
             warm % cfg.num_envs == 0 and (warm > 0 or not cfg.normalize or "warmup_steps" not in cfg)
         ),
     }
-    return [rule for rule, held in holds.items() if not held]
 
 
 def _shown(value: Any) -> str:
@@ -155,7 +168,9 @@ def _shown(value: Any) -> str:
 def lasting(cfg: DictConfig) -> dict[str, Any]:
     """What must stay as it is for a run to go on, with every reference resolved."""
     kept = {key: value for key, value in OmegaConf.to_container(cfg, resolve=True).items() if key not in FREE}
-    return {**kept, "env": {key: value for key, value in kept["env"].items() if key not in FREE}}
+    if isinstance(kept["env"], dict):
+        kept["env"] = {key: value for key, value in kept["env"].items() if key not in FREE}
+    return kept
 
 
 def refuse_unknown_keys(name: str, arguments: list[str] | None = None) -> None:

@@ -10,19 +10,29 @@ https://arxiv.org/abs/1907.12439, Figure 8.
 
 from __future__ import annotations
 
+import random
+from contextlib import closing
+from functools import partial
+from math import inf
 from pathlib import Path
 
 import hydra
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from settings import check, lasting, refuse_unknown_keys
+from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
-from torchrl.envs import Compose, DoubleToFloat, EnvBase, GymEnv, RewardSum, SerialEnv, StepCounter, TransformedEnv
+from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, TransformedEnv
 from torchrl.objectives.value import GAE
 
 from torchrl_htrpo import (
+    EnvBatch,
+    EnvRandomness,
+    FiniteGuard,
     GaussianHead,
     Run,
     RunningNormalizer,
@@ -34,11 +44,18 @@ from torchrl_htrpo import (
 
 @hydra.main(version_base="1.3", config_path="config", config_name="trpo_mujoco")
 def main(cfg: DictConfig) -> None:
-    """Train as configured."""
-    torch.manual_seed(cfg.seed)
+    """Train on an ordinary MuJoCo task."""
+    print(train(cfg))
+
+
+def train(cfg: DictConfig) -> str:
+    """Train as configured; return the run in one line."""
+    check(cfg)
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(cfg.seed)
 
     # 1. The task; the policy and the critic share a normaliser.
-    env = make_env(cfg)
+    finite, env = FiniteGuard(), make_env(cfg)
     size, keys = env.observation_spec["observation"].shape[-1], ["observation"]
     normalizer = RunningNormalizer(size, cfg.input_clip)
     head = GaussianHead(env.action_spec.shape[-1], cfg.init_scale, cfg.min_scale, bound_mean=False)
@@ -56,18 +73,33 @@ def main(cfg: DictConfig) -> None:
         env,
         actor,
         frames_per_batch=cfg.batch_steps,
-        total_frames=cfg.total_steps,
+        total_frames=-1,
         policy_device=cfg.device,
         storing_device=cfg.device,
+        reset_at_each_iter=cfg.reset_each_batch,
         auto_register_policy_transforms=False,
     )
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    components = {"actor": actor, "critic": critic, "critic_optimizer": critic_optimizer}
-    name, steps, episode_return = f"trpo_{cfg.env}", 0, float("nan")
-    run = Run(directory, cfg.total_steps, name=name, components=components, headline="train/episode_return")
-    run.begin()
-    with run:
-        for batch in collector:
+    directory = Path(cfg.resume or HydraConfig.get().runtime.output_dir)
+    components = {
+        "actor": actor,
+        "critic": critic,
+        "critic_optimizer": critic_optimizer,
+        "env": EnvRandomness(env),
+    }
+    run = Run(
+        directory,
+        cfg.total_steps,
+        name=cfg.name,
+        components=components,
+        backend=cfg.logger,
+        headline="train/episode_return",
+        config=lasting(cfg),
+    )
+    steps, episode_return, batches = run.restore() if cfg.resume else run.begin(), float("nan"), iter(collector)
+    with closing(env), run:
+        while steps < cfg.total_steps:
+            with timeit("collect"):
+                batch = finite(next(batches))
             with timeit("policy"):
                 advantage(batch)
                 result = optimizer.step(objective.problem(batch))
@@ -78,6 +110,9 @@ def main(cfg: DictConfig) -> None:
                         loss = objective.loss_critic(rows[part])
                         critic_optimizer.zero_grad()
                         loss.backward()
+                        clip_grad_norm_(
+                            critic.parameters(), inf, error_if_nonfinite=True
+                        )  # clips nothing: stops at NaN
                         critic_optimizer.step()
             normalizer.update(batch["observation"])
 
@@ -97,19 +132,16 @@ def main(cfg: DictConfig) -> None:
             run.show(episode_return=episode_return, kl=result.divergence)
             run.save()
         run.draw()
-    collector.shutdown()
     print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
-    print(f"RESULT return={episode_return:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}")
+    return f"RESULT return={episode_return:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}"
 
 
 def make_env(cfg: DictConfig) -> EnvBase:
     """A few environments one after another; on few cores processes cost more than they bring."""
-    env = TransformedEnv(
-        SerialEnv(cfg.num_envs, lambda: GymEnv(cfg.env)), Compose(DoubleToFloat(), RewardSum(), StepCounter())
-    )
-    env.set_seed(cfg.seed)
-    return env
+    envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed)
+    return TransformedEnv(envs, Compose(FiniteGuard(), RewardSum(), StepCounter()))
 
 
 if __name__ == "__main__":
+    refuse_unknown_keys("trpo_mujoco")
     main()

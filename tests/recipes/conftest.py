@@ -24,7 +24,7 @@ def configured() -> Callable[..., DictConfig]:
     """A tiny configuration of a recipe, with overrides; the run's folder is ``directory``."""
 
     def make(name: str, *overrides: str, directory: Path | str = "unused", tiny: bool = True) -> DictConfig:
-        every = [*(TINY[name] if tiny else ()), *overrides, f"hydra.run.dir={directory}"]
+        every = [*(TINY.get(name, ()) if tiny else ()), *overrides, f"hydra.run.dir={directory}"]
         with initialize_config_dir(str(RECIPES / "config"), version_base="1.3"):
             cfg = compose(name, [*every, f"hydra.runtime.output_dir={directory}"], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)

@@ -1,25 +1,81 @@
-"""TRPO on an ordinary task: every divergence steps, and the step stays in its trust region."""
+"""TRPO on an ordinary task: every divergence steps within its trust region, and a run goes on."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.recipes.runs import run
+from tests.recipes.runs import assert_same, metrics, run, state
 from torchrl_htrpo.evaluation import read_table
 
 TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps=600", "hidden_sizes=[16]")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("divergence", ["qkl", "kl", "sampled_kl"])
-def test_a_run_through_the_command_line(divergence, tmp_path):
+@pytest.fixture
+def trained(configured):
+    """Train inside the test; give the last line."""
     pytest.importorskip("mujoco")
-    done = run("trpo_mujoco", *TINY, f"divergence={divergence}", "hydra.run.dir=made", folder=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1].startswith("RESULT return=")
+    from trpo_mujoco import train
 
-    table = read_table(tmp_path / "made" / "metrics.csv")
+    return lambda *overrides, directory: train(configured("trpo_mujoco", *TINY, *overrides, directory=directory))
+
+
+@pytest.mark.parametrize("divergence", ["qkl", "kl", "sampled_kl"])
+def test_every_divergence_steps_within_its_trust_region(divergence, trained, tmp_path):
+    assert trained(f"divergence={divergence}", directory=tmp_path).startswith("RESULT return=")
+    table = read_table(tmp_path / "metrics.csv")
     assert len(table["step/divergence"]) == 3
     assert all(value <= 0.015 for _, value in table["step/divergence"])
     assert len(table["train/episode_return"]) == 3
-    assert (tmp_path / "made" / "learning_curve.png").stat().st_size > 1000
+    assert (tmp_path / "learning_curve.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_run_through_the_command_line(tmp_path):
+    pytest.importorskip("mujoco")
+    done = run("trpo_mujoco", *TINY, "total_steps=200", "hydra.run.dir=made", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].startswith("RESULT return=")
+
+
+def test_two_halves_are_the_whole_bit_for_bit_where_batches_begin_new_episodes(trained, tmp_path):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    trained("reset_each_batch=true", directory=whole)
+    trained("reset_each_batch=true", "total_steps=200", directory=half)
+    trained("reset_each_batch=true", f"resume={half}", directory=tmp_path)
+    assert len(metrics(whole)["critic/loss"]) == 3
+    assert_same(whole, half)
+
+
+def test_a_run_goes_on_with_new_episodes_otherwise(trained, tmp_path):
+    trained("total_steps=200", directory=tmp_path)
+    before = state(tmp_path)
+    trained(f"resume={tmp_path}", directory=tmp_path / "unused")
+    assert [step for step, _ in metrics(tmp_path)["critic/loss"]] == [200, 400, 600] and state(tmp_path) != before
+    with pytest.raises(ValueError, match=r"config.gamma: 0.99 there, 0.5 here"):
+        trained("gamma=0.5", f"resume={tmp_path}", directory=tmp_path)
+
+
+def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
+    with pytest.raises((RuntimeError, ValueError), match="non-finite|must be finite"):
+        trained("critic.lr=1e30", "total_steps=2000", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("max_kl=-1", "max_kl=-1 must be a number above 0"),
+        ("critic.epochs=0", "critic.epochs=0 must be a whole number of at least 1"),
+        ("batch_steps=201", "batch_steps=201 must be a multiple of num_envs = 2"),
+        ("init_scale=0", "init_scale=0 must be a number above 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_work(override, said, trained, tmp_path):
+    with pytest.raises(ValueError, match=rf"^trpo_InvertedPendulum-v5: .*{said}"):
+        trained(override, directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_settings_are_accepted(configured):
+    from settings import check
+
+    check(configured("trpo_mujoco", tiny=False))
