@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tensordict import TensorDict
+from torchrl.envs import check_env_specs
 
 from torchrl_htrpo.envs import GearShiftEnv
 
@@ -26,6 +27,31 @@ def test_only_the_right_gear_moves(position, right):
 def test_the_push_is_clipped_and_the_road_ends():
     assert drive(0.0, 0, 7.0) == pytest.approx(0.1) and drive(0.0, 0, -7.0) == pytest.approx(-0.1)
     assert drive(0.95, 0, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("control", "right", "wrong"), [("discrete", [1, 3], [2, 3]), ("continuous", [0.1, 0.5], [0.4, 0.5])]
+)
+def test_other_controls_mean_the_same_gear_and_push(control, right, wrong):
+    env = GearShiftEnv(1, control=control)
+    place = torch.tensor([[0.3]])  # where the second gear grips
+    assert env.move(place, torch.tensor([right])).item() == pytest.approx(0.35)
+    assert env.move(place, torch.tensor([wrong])).item() == pytest.approx(0.3)
+    assert env.move(place, torch.tensor([[right[0], 4]])).item() == pytest.approx(0.4)
+    check_env_specs(env, break_when_any_done="both")
+
+
+def test_the_whole_range_of_a_number_is_cut_into_gears():
+    env = GearShiftEnv(1, num_gears=4, control="continuous")
+    gears = [
+        env._gear_and_push(torch.tensor([[value, 0.0]]))[0].item() for value in (-9, -1, -0.51, -0.49, 0.49, 0.51, 9)
+    ]
+    assert gears == [0, 0, 0, 1, 2, 3, 3]
+
+
+def test_an_unknown_control_is_refused():
+    with pytest.raises(ValueError, match="GearShiftEnv: control must be a known one, got 'wheel'"):
+        GearShiftEnv(1, control="wheel")
 
 
 def test_the_position_and_the_ground_are_seen():

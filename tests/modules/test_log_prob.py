@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
+from torch.distributions import Distribution
 
 from tests.cases import HEADS, actor_with, trajectories
 from torchrl_htrpo.modules import action_log_prob
 from torchrl_htrpo.modules.log_prob import action_key, check_actor, log_prob_key
+from torchrl_htrpo.objectives import TrustRegionObjective
+from torchrl_htrpo.transforms import CumulativeGoalRatio
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -36,3 +40,22 @@ def test_keys_are_those_of_the_actor():
 def test_something_that_is_no_actor_is_refused():
     with pytest.raises(TypeError, match=r"Owner: actor must be a ProbabilisticTensorDictSequential .*got 'Linear'"):
         check_actor("Owner", torch.nn.Linear(1, 1))
+
+
+class Mute(Distribution):
+    """Draws, and cannot say how likely that was."""
+
+    def __init__(self, loc, scale):
+        super().__init__(validate_args=False)
+        self.loc, self.scale = loc, scale
+
+    def sample(self, sample_shape=()):
+        return torch.normal(self.loc, self.scale)
+
+
+@pytest.mark.parametrize("owner", [TrustRegionObjective, CumulativeGoalRatio])
+def test_a_distribution_without_log_prob_is_refused_by_name(owner):
+    network = actor_with("gaussian")[0]
+    draw = ProbabilisticTensorDictModule(["loc", "scale"], ["action"], distribution_class=Mute, return_log_prob=True)
+    with pytest.raises(TypeError, match="actor must be an actor whose distribution has log_prob, got 'Mute'"):
+        owner(ProbabilisticTensorDictSequential(network, draw))

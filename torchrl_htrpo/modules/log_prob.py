@@ -6,8 +6,11 @@ import torch
 from tensordict import NestedKey, TensorDictBase, is_tensor_collection
 from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequential
 from torch import Tensor
+from torch.distributions import Distribution
 
 from torchrl_htrpo._errors import refusal
+
+_ABSENT = Distribution.log_prob  # what a distribution inherits that defines none
 
 
 def check_actor(owner: object, actor: object) -> None:
@@ -24,6 +27,9 @@ def check_actor(owner: object, actor: object) -> None:
     if not isinstance(actor, ProbabilisticTensorDictSequential):
         expected = "a ProbabilisticTensorDictSequential (an actor whose distribution has log_prob)"
         raise TypeError(refusal(owner, "actor", expected, type(actor).__name__))
+    distribution = getattr(actor[-1], "distribution_class", None)
+    if isinstance(distribution, type) and getattr(distribution, "log_prob", _ABSENT) is _ABSENT:
+        raise TypeError(refusal(owner, "actor", "an actor whose distribution has log_prob", distribution.__name__))
     if len(actor.log_prob_keys) != 1:
         expected = (
             "an actor that writes one log-probability (built under set_composite_lp_aggregate(True) if composite)"
