@@ -47,10 +47,12 @@ def test_an_action_moves_one_cell_and_the_edge_stops():
 @pytest.mark.parametrize("layout", [*LAYOUTS.values(), ("S#.", "...")])
 def test_every_step_from_every_cell_goes_where_the_drawing_says(layout):
     free = [(r, c) for r, row in enumerate(layout) for c, cell in enumerate(row) if cell != "#"]
-    for position in free:
-        for action, (down, right) in enumerate(MOVES):
-            there = position[0] + down, position[1] + right
-            assert step(layout, position, action) == (there if there in free else position)
+    env, place = GridMazeEnv(layout, len(free), slip=0.0), torch.tensor(free, dtype=torch.float)
+    for action, (down, right) in enumerate(MOVES):
+        ahead = [(r + down, c + right) for r, c in free]
+        expected = [there if there in free else here for here, there in zip(free, ahead, strict=True)]
+        moved = env.move(place, torch.full((len(free),), action))
+        assert [tuple(cell) for cell in moved.int().tolist()] == expected
 
 
 def test_the_rooms_are_joined_by_four_doors_and_every_goal_is_within_reach():
@@ -64,6 +66,34 @@ def test_the_rooms_are_joined_by_four_doors_and_every_goal_is_within_reach():
         closed[door[0]][door[1]] = "#"
         longer = distances(closed, (0, 0))
         assert sum(longer.values()) > sum(way for cell, way in distances(rows, (0, 0)).items() if cell != door)
+
+
+def success_of(layout, steps, slip, choose):
+    """Probability that a goal is reached in time, the mean over starts and goals, by dynamic programming."""
+    rows = LAYOUTS[layout]
+    cells = {(r, c): None for r, row in enumerate(rows) for c, cell in enumerate(row) if cell != "#"}
+    number = {cell: index for index, cell in enumerate(cells)}
+    there = [[number.get((r + down, c + right), number[r, c]) for r, c in cells] for down, right in MOVES]
+    goal = torch.eye(len(cells)).bool()
+    value = goal.double()  # [goal, place]
+    for _ in range(steps):
+        after = value[:, torch.tensor(there)]
+        value = torch.where(goal, 1.0, (1 - slip) * choose(after) + slip * after.mean(1))
+    starts = [number[cell] for cell in cells if rows[cell[0]][cell[1]] == "S"]
+    goals = [number[cell] for cell in cells if rows[cell[0]][cell[1]] == "."]
+    return value[goals][:, starts].mean().item()
+
+
+def test_what_can_be_had_and_what_chance_gives():
+    """The figures of docs/tasks.md, and that they are those of the environment."""
+    assert success_of("four_rooms", 32, 0.2, lambda after: after.amax(1)) == pytest.approx(0.998, abs=5e-4)
+    assert success_of("empty_room", 32, 0.0, lambda after: after.amax(1)) == 1.0
+    chance = {layout: success_of(layout, 32, 0.0, lambda after: after.mean(1)) for layout in LAYOUTS}
+    assert chance["four_rooms"] == pytest.approx(0.115, abs=5e-4)
+    for layout, expected in chance.items():
+        env = GridMazeEnv(layout, 4000, seed=0)
+        reached = env.task().success(env.rollout(32)).any(-1).double().mean().item()
+        assert abs(reached - expected) < 5 * (expected * (1 - expected) / 4000) ** 0.5
 
 
 @pytest.mark.parametrize(("layout", "starts"), [("empty_room", 1), ("four_rooms", 4)])
