@@ -16,7 +16,7 @@ HEAVY := OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=10000
 # Single-threaded tests on several workers; RL_WARNINGS=0 silences torchrl's advice.
 LIGHT := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE RL_WARNINGS=0
 
-.PHONY: help train test lint docs pytest bench gpu clean
+.PHONY: help train test lint docs pytest bench gpu audit clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,8 +44,12 @@ gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: the tests and benchmarks
 	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp"
 	set -e; for script in $(wildcard benchmarks/bench_*_gpu.py); do echo "# $$script"; $(GPU_VENV)/bin/python $$script $(ARGS); done
 
+audit: ## ask pypi.org about known vulnerabilities of the tested set; what cannot be asked about fails
+	test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install -q pip-audit==2.10.1; }
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt $(ARGS)
+
 clean:  ## remove the environments and everything built
-	rm -rf $(VENV) $(GPU_VENV) docs/_build docs/gallery docs/api docs/sg_execution_times.rst build dist
+	rm -rf $(VENV) $(VENV)-audit $(GPU_VENV) docs/_build docs/gallery docs/api docs/sg_execution_times.rst build dist
 
 $(VENV)/.venv $(GPU_VENV)/.venv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -30,6 +30,7 @@ from torchrl_htrpo import (
     EnvRandomness,
     FiniteGuard,
     GoalNormalizer,
+    HindsightMetrics,
     HindsightRelabel,
     PixelGoalEncoder,
     PolicyMetrics,
@@ -115,7 +116,7 @@ def train(cfg: DictConfig) -> str:
         "env": EnvRandomness(env),
         **({"optimizer": optimizer} if hasattr(optimizer, "state_dict") else {}),  # HPG's moments
     }
-    watched = PolicyMetrics(actor)
+    watched, taught = PolicyMetrics(actor), HindsightMetrics()
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
     steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
@@ -160,10 +161,8 @@ def train(cfg: DictConfig) -> str:
             metrics = {
                 "train/entropy": -batch[actor.log_prob_keys[0]][real].mean().item(),
                 "train/success": (task.success(batch) & real).any(-1).float().mean().item(),
-                "hindsight/ess": relabelled["hindsight", "ess"].flatten()[0].item(),
-                "hindsight/live_share": relabelled["hindsight", "live_share"].flatten()[0].item(),
                 "hindsight/lost_share": pruned["hindsight", "lost_share"].flatten()[0].item(),
-                "hindsight/solved_share": relabelled["next", "terminated"].any(-2).float().mean().item(),
+                **taught(relabelled, result.status),
                 "critic/loss": loss.item(),
                 **watched(batch),
                 **{f"step/{name}": figure for name, figure in result.metrics().items()},

@@ -68,6 +68,8 @@ def metrics() -> list[str]:
     step = [f"step/{name}" for name in StepResult(StepStatus.ACCEPTED).metrics()]
     recipe = "".join((ROOT / "recipes" / name).read_text() for name in ("htrpo.py", "her.py"))
     named = re.findall(r'"((?:train|hindsight|critic|actor)/\w+)"', recipe)
+    source = (ROOT / "torchrl_htrpo/evaluation/hindsight_metrics.py").read_text()
+    named += [f"hindsight/{name}" for name in re.findall(r'^ {12}"(\w+)": ', source, re.MULTILINE)]
     policy = [f"policy/{name}" for name in GaussianMixtureHead(1).warnings] + ["policy/components"]
     timed = [f"time/{phase}" for phase in re.findall(r'timeit\("(\w+)"\)', recipe)]
     assert named

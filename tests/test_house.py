@@ -133,3 +133,44 @@ def test_the_library_does_not_print(path):
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+READS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
+RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "recipes").rglob("*.py"))], ids=str)
+def test_nothing_that_is_read_can_run_code(path):
+    """No pickle, no ``torch.load`` of more than weights, no ``np.load`` of objects, no eval."""
+    tree = ast.parse(path.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & RUNS_CODE
+    assert not [call.lineno for call in ast.walk(tree) if isinstance(call, ast.Call) and _runs_code(call)]
+
+
+def _runs_code(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Name):
+        return call.func.id in {"eval", "exec"}
+    if not isinstance(call.func, ast.Attribute) or not isinstance(call.func.value, ast.Name):
+        return False
+    if (call.func.value.id, call.func.attr) == ("yaml", "load"):
+        return True
+    told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    reads = (call.func.value.id, call.func.attr) in READS
+    return reads and (told.get("allow_pickle", "False") != "False" or told.get("weights_only", "True") != "True")
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ("torch.load(path)", False),  # weights only, since torch 2.6
+        ("torch.load(path, weights_only=False)", True),
+        ("np.load(path, allow_pickle=True)", True),
+        ("np.load(path)", False),
+        ("eval(text)", True),
+        ("network.eval()", False),
+    ],
+)
+def test_what_runs_code_is_told_from_what_does_not(line, bad):
+    assert _runs_code(ast.parse(line).body[0].value) is bad

@@ -93,6 +93,7 @@ from torchrl_htrpo.optim import (
 from torchrl_htrpo.evaluation import (
     EnvRandomness,
     Evaluation,
+    HindsightMetrics,
     PolicyMetrics,
     Run,
     StoredItems,
@@ -200,6 +201,7 @@ __all__ = [
     "summarize",
     "success_interval",
     "PolicyMetrics",
+    "HindsightMetrics",
     "Run",
     "EnvRandomness",
     "StoredItems",

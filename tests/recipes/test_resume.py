@@ -33,6 +33,24 @@ def test_the_halves_of_a_first_order_run_are_the_whole_bit_for_bit(trained, tmp_
     assert_same(tmp_path / "whole", tmp_path / "half")
 
 
+@pytest.mark.gpu
+def test_two_halves_are_the_whole_bit_for_bit_on_a_gpu(recipe, trained, tmp_path, monkeypatch):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first handle is made
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        whole, half = tmp_path / "whole", tmp_path / "half"
+        trained(recipe, "device=cuda", budget(recipe, 6), directory=whole)
+        trained(recipe, "device=cuda", budget(recipe, 3), directory=half)
+        trained(recipe, "device=cuda", budget(recipe, 6), f"resume={half}", directory=tmp_path)
+        assert_same(whole, half)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_another_seed_is_another_run(trained, tmp_path):
     """What the others compare can differ."""
     for seed in (0, 1):

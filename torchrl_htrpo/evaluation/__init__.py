@@ -1,6 +1,7 @@
 """Numbers and pictures: rollouts, statistics, plots, and the record of a run."""
 
 from torchrl_htrpo.evaluation.checkpoints import EnvRandomness, StoredItems
+from torchrl_htrpo.evaluation.hindsight_metrics import HindsightMetrics
 from torchrl_htrpo.evaluation.metrics import read_scalars, read_table, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.policy_metrics import PolicyMetrics
@@ -12,6 +13,7 @@ from torchrl_htrpo.evaluation.video import record_gif
 __all__ = [
     "EnvRandomness",
     "Evaluation",
+    "HindsightMetrics",
     "PolicyMetrics",
     "Run",
     "StoredItems",

@@ -1,0 +1,73 @@
+"""What a batch had to teach is counted, and told when it was nothing."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tensordict import TensorDict
+from torchrl import torchrl_logger
+
+from torchrl_htrpo.evaluation import HindsightMetrics
+from torchrl_htrpo.evaluation.hindsight_metrics import effective_trajectories
+from torchrl_htrpo.optim import StepStatus
+
+
+def batch(weight, live=None) -> TensorDict:
+    live = torch.ones_like(weight, dtype=torch.bool) if live is None else live
+    return TensorDict(
+        importance_weight=weight,
+        collector=TensorDict(mask=live, batch_size=weight.shape),
+        next=TensorDict(terminated=torch.zeros(*weight.shape, 1, dtype=torch.bool), batch_size=weight.shape),
+        hindsight=TensorDict(ess=torch.full(weight.shape, 7.0), live_share=live.float(), batch_size=weight.shape),
+        batch_size=weight.shape,
+    )
+
+
+@pytest.fixture
+def told():
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    torchrl_logger.addHandler(handler)
+    yield texts
+    torchrl_logger.removeHandler(handler)
+
+
+def test_a_batch_that_teaches_says_nothing(told):
+    figures = HindsightMetrics()(batch(torch.rand(2, 3, 4) + 0.5), StepStatus.ACCEPTED)
+    assert figures["hindsight/goals"] == 2 and 1.5 < figures["hindsight/trajectories"] <= 3 and not told
+    assert figures["hindsight/ess"] == 7 and figures["hindsight/live_share"] == 1
+
+
+def test_weights_that_rest_on_one_trajectory_are_told_once(told):
+    weight = torch.full((2, 3, 4), 1e-12)
+    weight[:, 1] = 1.0
+    watch = HindsightMetrics()
+    assert [watch(batch(weight))["hindsight/trajectories"] for _ in range(2)] == [pytest.approx(1.0)] * 2
+    assert len(told) == 1 and "rest on one trajectory" in told[0]
+
+
+def test_no_goals_and_refused_steps_are_told_with_the_advice(told):
+    watch = HindsightMetrics()
+    nothing = batch(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4, dtype=torch.bool))
+    for status in (StepStatus.NO_ROWS, StepStatus.NO_ROWS, StepStatus.OUT_OF_REGION):
+        figures = watch(nothing, status)
+    assert figures["hindsight/goals"] == figures["hindsight/trajectories"] == 0
+    assert len(told) == 3 and "no hindsight goal is left" in told[0]
+    assert StepStatus.NO_ROWS.value in told[1] and StepStatus.OUT_OF_REGION.value in told[2]
+
+
+@given(st.integers(0, 2**16), st.sampled_from([1e-30, 1.0, 1e30]))
+def test_effective_trajectories_are_those_of_the_definition_at_any_scale(seed, scale):
+    torch.manual_seed(seed)
+    live = torch.rand(3, 4, 5) < 0.5
+    weight = torch.rand(3, 4, 5, dtype=torch.float64) * live
+    counts = [
+        float(column.sum() ** 2 / column.square().sum()) for goal in weight for column in goal.T if column.sum() > 0
+    ]
+    expected = sum(counts) / max(len(counts), 1)
+    assert effective_trajectories(weight * scale, live).item() == pytest.approx(expected)

@@ -1,0 +1,81 @@
+"""How much there was to learn from hindsight, and a word when it was next to nothing."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl import torchrl_logger
+
+_COLLAPSED = 1.5
+
+
+class HindsightMetrics:
+    r"""The figures of a relabelled and weighted batch, and one warning for each way in which it taught nothing.
+
+    ``trajectories`` is the effective number of trajectories behind each goal and step, averaged over those with any
+    weight: :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, 1 where the weights rest on one trajectory.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> batch = TensorDict(importance_weight=torch.ones(2, 3, 4), batch_size=[2, 3, 4])
+        >>> batch["collector", "mask"] = torch.ones(2, 3, 4, dtype=torch.bool)
+        >>> batch["next", "terminated"] = torch.zeros(2, 3, 4, 1, dtype=torch.bool)
+        >>> batch["hindsight"] = TensorDict(ess=torch.full((2, 3, 4), 24.0), live_share=torch.ones(2, 3, 4))
+        >>> HindsightMetrics()(batch)["hindsight/trajectories"]
+        3.0
+    """
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def __call__(self, batch: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
+        """The figures of a batch.
+
+        Args:
+            batch: ``[G, *B, T]``, relabelled and weighted.
+            status: of the step taken on it; one that says why nothing was learnt is told.
+
+        Returns:
+            Figures by name, below ``hindsight/``.
+        """
+        live = batch.get(("collector", "mask")).flatten(1, -2)
+        figures = {
+            "ess": batch.get(("hindsight", "ess")).flatten()[0],
+            "live_share": batch.get(("hindsight", "live_share")).flatten()[0],
+            "solved_share": batch.get(("next", "terminated")).any(-2).float().mean(),
+            "goals": live.flatten(1).any(-1).sum(),
+            "trajectories": effective_trajectories(batch.get("importance_weight").flatten(1, -2), live),
+        }
+        told = {name: float(figure) for name, figure in figures.items()}
+        if told["goals"] == 0:
+            self._tell("goals", "no hindsight goal is left: all held where their trajectories began, or there are none")
+        elif told["trajectories"] < _COLLAPSED and live.shape[1] > 1:
+            self._tell("trajectories", "the weights rest on one trajectory for each goal and step (ESS near 1)")
+        if status is not None and status.name != "ACCEPTED":
+            self._tell(status.name, f"{status.name}: {status.value}")
+        return {f"hindsight/{name}": figure for name, figure in told.items()}
+
+    def _tell(self, kind: str, text: str) -> None:
+        if kind not in self.told:
+            self.told.add(kind)
+            torchrl_logger.warning(f"HindsightMetrics: {text} (told once; the metrics count)")
+
+
+def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
+    """Effective number of trajectories, averaged over the goals and steps with any weight.
+
+    Args:
+        weight: ``[G, N, T]``.
+        live: ``[G, N, T]``.
+
+    Returns:
+        Between 1 and ``N``; 0 if nothing has weight.
+    """
+    weight = torch.where(live, weight, 0).double()
+    weight = weight / weight.amax(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+    squares = weight.square().sum(1)
+    count = weight.sum(1).square() / squares.clamp_min(1)  # the largest is 1 where there is any
+    return count.sum() / (squares > 0).sum().clamp_min(1)
