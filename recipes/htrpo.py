@@ -46,6 +46,7 @@ from torchrl_htrpo import (
     make_actor,
     make_critic,
     orthogonal_,
+    use_onednn,
     weight_share,
 )
 
@@ -59,6 +60,8 @@ def train(cfg: DictConfig) -> str:
     check(cfg)
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(cfg.seed)
+    if cfg.onednn:
+        use_onednn()
 
     # 1. The task, once to learn in and once to be examined in.
     finite = FiniteGuard()

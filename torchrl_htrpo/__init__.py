@@ -74,6 +74,7 @@ from torchrl_htrpo.objectives import (
     StateValue,
     TrustRegionObjective,
 )
+from torchrl_htrpo.matmul import use_onednn
 from torchrl_htrpo.problem import TrustRegionProblem
 from torchrl_htrpo.optim import (
     BacktrackingLineSearch,
@@ -194,6 +195,7 @@ __all__ = [
     "SearchResult",
     "StepResult",
     "StepStatus",
+    "use_onednn",
     # 6. Numbers and pictures.
     "evaluate",
     "Evaluation",

@@ -1,0 +1,50 @@
+"""oneDNN multiplies where it is exact, and nothing changes where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from torchrl_htrpo import matmul
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    yield
+    settings.fp32_precision = before
+
+
+def test_products_are_those_of_float32_whatever_is_chosen():
+    matmul.use_onednn()
+    x, weight = torch.randn(2, 100, 100)
+    exact = x.double() @ weight.double().t()
+    error = torch.nn.functional.linear(x, weight).double() - exact
+    assert error.norm() / exact.norm() < 1e-6
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(3e-7, True), (3e-3, False)])
+def test_the_setting_is_put_back_where_products_are_not_exact(monkeypatch, error, chosen):
+    settings = torch.backends.mkldnn.matmul
+    settings.fp32_precision = "ieee"
+    monkeypatch.setattr(matmul, "product_error", lambda: error)
+    assert matmul.use_onednn() is chosen
+    assert settings.fp32_precision == ("bf16" if chosen else "ieee")
+
+
+def test_without_onednn_nothing_is_done(monkeypatch):
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert matmul.use_onednn() is False
+    assert settings.fp32_precision == before
+
+
+def test_the_error_of_a_product_sees_a_lower_precision(monkeypatch):
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: (x.bfloat16() @ w.bfloat16().t()).float())
+    assert 1e-4 < matmul.product_error() < 1e-1
