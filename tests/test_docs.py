@@ -44,7 +44,7 @@ def test_the_api_reference_places_names_where_they_can_be_imported_from() -> Non
 
 def test_the_package_exports_exactly_what_its_rooms_export() -> None:
     rooms = [name for room in ROOMS for name in import_module(f"torchrl_htrpo.{room}").__all__]
-    assert sorted([*rooms, "TrustRegionProblem"]) == sorted(torchrl_htrpo.__all__)
+    assert sorted([*rooms, "TrustRegionProblem", "use_onednn"]) == sorted(torchrl_htrpo.__all__)
     assert len(set(torchrl_htrpo.__all__)) == len(torchrl_htrpo.__all__)
 
 
