@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchrl.data import Categorical
 
 from torchrl_htrpo._errors import refusal
@@ -29,7 +30,7 @@ LAYOUTS = {
     ),
 }
 SLIP = {"empty_room": 0.0, "four_rooms": 0.2}
-_MOVES = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
+_MOVES = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))  # up, down, left, right
 
 
 class GridMazeEnv(PositionGoalEnv):
@@ -65,6 +66,8 @@ class GridMazeEnv(PositionGoalEnv):
     """
 
     free: Tensor
+    walled: Tensor
+    moves: Tensor
     starts: Tensor
     goals: Tensor
 
@@ -85,6 +88,8 @@ class GridMazeEnv(PositionGoalEnv):
         super().__init__(Categorical(4), 2, 2, 0.5, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
         cells = torch.tensor([[ord(cell) for cell in row] for row in rows], device=device)
         self.register_buffer("free", cells != ord("#"), persistent=False)
+        self.register_buffer("walled", pad(self.free, (1, 1, 1, 1)), persistent=False)
+        self.register_buffer("moves", torch.tensor(_MOVES, device=device), persistent=False)
         self.register_buffer("starts", (cells == ord("S")).nonzero().float(), persistent=False)
         self.register_buffer("goals", (cells == ord(".")).nonzero().float(), persistent=False)
 
@@ -94,15 +99,13 @@ class GridMazeEnv(PositionGoalEnv):
 
     def move(self, position: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
         """See :meth:`PositionGoalEnv.move`."""
-        moves = position.new_tensor(_MOVES)
         if self.slip:
             noise = torch.rand(2, *self.batch_size, generator=self.generator, device=self.device)
             action = torch.where(noise[0] < self.slip, (4 * noise[1]).long(), action)
-        there = position + moves[action.long()]
-        inside = there.clamp(there.new_zeros(2), there.new_tensor(self.free.shape) - 1)
-        row, column = inside.long().unbind(-1)
-        open_cell = self.free[row, column] & (inside == there).all(-1)
-        return torch.where(open_cell.unsqueeze(-1), there, position)
+        there = position + self.moves[action.long()]
+        # With a wall all round it, every step is on the drawing.
+        row, column = (there.long() + 1).unbind(-1)
+        return torch.where(self.walled[row, column].unsqueeze(-1), there, position)
 
     def _one_of(self, cells: Tensor) -> Tensor:
         index = torch.randint(len(cells), self.batch_size, generator=self.generator, device=self.device)
