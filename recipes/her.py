@@ -73,6 +73,7 @@ def train(cfg: DictConfig) -> str:
     finite = FiniteGuard()
     env, exam = (TransformedEnv(instantiate(cfg.env, seed=cfg.seed + offset), FiniteGuard()) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
+    task.check(env)
 
     # 2. The policy, its loss, and how both move.
     encode, actor, agent = make_networks(cfg, env)

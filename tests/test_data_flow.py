@@ -11,6 +11,7 @@ from torchrl.envs import Compose
 
 from tests.cases import HEADS, actor_with, trajectories
 from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
+from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import ConjugateGradient, StepResult, StepStatus, TrustRegionOptimizer
@@ -174,3 +175,56 @@ def test_an_update_on_any_device_draws_and_steps(device):
     full = prepared(batch, actor, critic, HGFGoalSampler(5))
     result = step(full, actor, RowSampler(64))
     assert result.accepted and next(actor.parameters()).device.type == device.type
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("per_decision", [True, False])
+@pytest.mark.parametrize("log_ratio", [1e4, -1e4])
+def test_ten_thousand_fold_log_ratios_over_long_episodes_leave_every_number_finite(weighted, per_decision, log_ratio):
+    actor = actor_with("gaussian", torch.float32)
+    collected = trajectories(4, 250, actor=actor, dtype=torch.float32, values=40)
+    collected["action_log_prob"] -= log_ratio  # of each of 250 steps
+    batch = prepared(
+        collected, actor, critic_of(torch.float32), UniformGoalSampler(5), weighted=weighted, per_decision=per_decision
+    )
+    live = batch["collector", "mask"]
+    assert live.sum(-1).max() > 200
+    for key in ("importance_weight", "advantage", "value_target"):
+        assert batch[key].isfinite().all()
+    result = step(batch, actor)
+    assert flat(actor).isfinite().all() and isinstance(result.status, StepStatus)
+
+
+def test_weights_that_collapse_onto_one_trajectory_are_counted_and_told_and_the_step_stays_in_its_region():
+    actor = actor_with("gaussian")
+    collected = trajectories(6, 5, actor=actor, values=30)
+    collected["action_log_prob"][2] -= 200.0  # the third alone could have been meant for any other goal
+    batch = prepared(collected, actor, critic_of())
+    watch = HindsightMetrics()
+    figures = watch(batch)
+    # not quite 1: past a success of the third, its weight goes to the others
+    assert figures["hindsight/trajectories"] < 1.5 and "trajectories" in watch.told
+    result = step(batch, actor)
+    assert flat(actor).isfinite().all() and (not result.accepted or result.divergence <= 0.015)
+
+
+@pytest.mark.parametrize("sampler", [AllGoalSampler(), UniformGoalSampler(50), HGFGoalSampler(50)])
+def test_identical_achieved_goals_are_one_goal_however_many_are_asked_for(sampler):
+    actor = actor_with("gaussian")
+    collected = trajectories(6, 5, actor=actor)
+    collected["next", "achieved_goal"] = torch.full_like(collected["next", "achieved_goal"], 7.0)
+    batch = prepared(collected, actor, critic_of(), sampler)
+    assert HindsightMetrics()(batch)["hindsight/goals"] == 1
+    assert isinstance(step(batch, actor).status, StepStatus) and flat(actor).isfinite().all()
+
+
+def test_an_empty_trust_region_refuses_the_step_with_its_reason_told():
+    actor = actor_with("gaussian")
+    before = flat(actor)
+    batch = prepared(trajectories(6, 5, actor=actor), actor, critic_of())
+    objective = TrustRegionObjective(actor)
+    result = TrustRegionOptimizer(objective.trainable_params, 1e-300).step(objective.problem(batch))
+    assert not result.accepted and torch.equal(flat(actor), before)
+    watch = HindsightMetrics()
+    watch(batch, result.status)
+    assert result.status.name in watch.told and result.metrics()["accepted"] == 0

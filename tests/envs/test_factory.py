@@ -148,3 +148,41 @@ def test_keywords_reach_the_environment():
     env.close()
     with pytest.raises(ValueError, match="dtype"):
         make_goal_env("reach", 1, dtype=torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (
+            gymnasium.spaces.Box(0, 100, (2,), "float32"),
+            r"'achieved_goal' must be of the shape \[1, 1\] of 'desired_goal'",
+        ),
+        (gymnasium.spaces.Box(0, 100, (1,), "int64"), r"'achieved_goal' must be of floats, got torch.int64"),
+    ],
+)
+def test_goals_that_do_not_fit_together_are_refused_at_construction(space, said):
+    class Odd(Counter):
+        observation_space = gymnasium.spaces.Dict({**Counter.observation_space.spaces, "achieved_goal": space})
+
+        def state(self):
+            return {**super().state(), "achieved_goal": space.sample()}
+
+    with pytest.raises(ValueError, match=said):
+        make_goal_env(Odd, 1)
+
+
+def test_workers_beside_batched_physics_and_no_environments_are_refused():
+    with pytest.raises(ValueError, match=r"num_workers must be 0 with backend='batched' \(threads\), got 2"):
+        make_goal_env("reach", 2, num_workers=2)
+    with pytest.raises(ValueError, match="num_envs must be a positive integer, got 0"):
+        make_goal_env("reach", 0)
+
+
+def test_workers_share_the_environments_of_a_gymnasium_id():
+    batches = []
+    for workers in (0, 2):
+        env = make_goal_env("reach", 2, backend="gymnasium", seed=0, num_workers=workers, start_method="fork")
+        torch.manual_seed(0)
+        batches.append(env.rollout(3))
+        env.close()
+    assert (batches[0] == batches[1]).all()

@@ -74,3 +74,14 @@ def test_a_reward_function_of_the_wrong_shape_is_refused():
     task = GoalTask(same, lambda td: torch.zeros(td.batch_size))
     with pytest.raises(ValueError, match=r"GoalTask: reward must be a function to the shape \(4, 5, 1\), got \(4, 5\)"):
         task.compute_reward(trajectories())
+
+
+def test_an_environment_without_the_goals_of_a_task_is_refused_before_anything_is_collected():
+    from torchrl_htrpo.envs import BitFlipEnv
+
+    env = BitFlipEnv(4)
+    GoalTask(same).check(env)
+    with pytest.raises(KeyError, match=r"GoalTask: env must be an environment with \['place'\], got"):
+        GoalTask(same, achieved_goal="place").check(env)
+    with pytest.raises(ValueError, match=r"'step_count' must be of floats, got torch.int64"):
+        GoalTask(same, achieved_goal="step_count").check(env)

@@ -11,6 +11,7 @@ from torchrl.envs import EnvBase, GymEnv, GymWrapper
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.env_batch import EnvBatch
+from torchrl_htrpo.envs.goal import GoalTask, same
 from torchrl_htrpo.envs.worker_pool import StartMethod
 
 Backend = Literal["batched", "gymnasium"]
@@ -105,13 +106,7 @@ def _check_goals(env: EnvBase, name: object) -> None:
     missing = [key for key in GOAL_KEYS if key not in present]
     if missing:
         raise ValueError(refusal("make_goal_env", "name", f"an environment with {missing}", name, present))
-    achieved, desired = (env.observation_spec[key] for key in GOAL_KEYS[1:])
-    for spec in (achieved, desired):
-        if not spec.dtype.is_floating_point:
-            raise ValueError(refusal("make_goal_env", "name", "an environment with goals of floats", spec.dtype))
-    if achieved.shape != desired.shape:
-        expected = f"an environment whose goals have one shape (desired: {list(desired.shape)})"
-        raise ValueError(refusal("make_goal_env", "name", expected, list(achieved.shape)))
+    GoalTask(same).check(env)
 
 
 def _maker(name: str, horizon: int | None, kwargs: dict[str, Any]) -> Callable[[], Any]:

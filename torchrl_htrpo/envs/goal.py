@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
+from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
 
@@ -95,6 +96,29 @@ class GoalTask:
     def __post_init__(self) -> None:
         if not callable(self.reward) and self.reward not in _PRESETS:
             raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))
+
+    def check(self, env: EnvBase) -> None:
+        """Refuse an environment that does not have this task's goals, before anything is collected.
+
+        Args:
+            env: the environment.
+
+        Raises:
+            KeyError: if a goal is missing.
+            ValueError: if the goals are not of floats, or of different shapes.
+        """
+        keys = (self.achieved_goal, self.desired_goal)
+        there = list(env.observation_spec.keys(True, True))
+        missing = [key for key in keys if unravel_key(key) not in there]
+        if missing:
+            raise KeyError(refusal(self, "env", f"an environment with {missing}", there))
+        achieved, desired = (env.observation_spec[key] for key in keys)
+        for key, spec in zip(keys, (achieved, desired), strict=True):
+            if not spec.dtype.is_floating_point:
+                raise ValueError(refusal(self, repr(key), "of floats", spec.dtype))
+        if achieved.shape != desired.shape:
+            expected = f"of the shape {list(desired.shape)} of {self.desired_goal!r}"
+            raise ValueError(refusal(self, repr(self.achieved_goal), expected, list(achieved.shape)))
 
     @property
     def next_achieved_goal(self) -> NestedKey:
