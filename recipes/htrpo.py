@@ -146,8 +146,9 @@ def train(cfg: DictConfig) -> str:
                 pruned = prune(relabelled)
                 rows = curvature_rows(pruned)
                 problem = objective.problem(gradient_rows(pruned), rows)
-                before = {name: divergence.prepare(rows) for name, divergence in estimates.items()}
+                before = {name: loss.prepare(rows) for name, loss in estimates.items()}
                 result = optimizer.step(problem)
+                apart = {name: loss(before[name])[loss.loss_name] for name, loss in estimates.items()}
             with timeit("critic"):
                 targets = relabelled.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
                 for _ in range(cfg.critic.updates):
@@ -170,10 +171,7 @@ def train(cfg: DictConfig) -> str:
                 "critic/loss": loss.item(),
                 **watched(batch),
                 **{f"step/{name}": figure for name, figure in result.metrics().items()},
-                **{
-                    f"estimate/{name}": divergence(before[name])[divergence.loss_name].item()
-                    for name, divergence in estimates.items()
-                },
+                **{f"estimate/{name}": loss.item() for name, loss in apart.items()},
             }
             examined = last or run.iterations % cfg.eval_every == 0
             if examined:

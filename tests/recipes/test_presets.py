@@ -62,3 +62,14 @@ def test_every_estimate_of_a_step_is_reported(trained, tmp_path):
     for step, qkl in found["estimate/qkl"].items():
         assert 0.25 * qkl < found["estimate/kl"][step] < 4 * qkl
         assert found["estimate/sampled_kl"][step] != qkl
+
+
+def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_path):
+    """The normaliser moves after the step, the estimates do not see it."""
+    pytest.importorskip("mujoco")
+    never = ("trust_region.search.accept_ratio=1.0", "trust_region.search.max_trials=1", "max_kl=100.0")
+    trained("htrpo_fetch", "+preset=estimates", *never, budget("htrpo_fetch", 1), directory=tmp_path)
+    table = read_table(tmp_path / "metrics.csv")
+    assert table["step/accepted"][0][1] == 0
+    for name in ("kl", "qkl", "sampled_kl"):
+        assert abs(table[f"estimate/{name}"][0][1]) < 1e-6
