@@ -5,7 +5,7 @@ The batch is FetchPush as an untrained policy meets it, under 100 hindsight goal
 own; a figure is the median over rounds. "reference" is ``reference_update.py`` (all rows at once, double backward),
 "exact" a step on all rows with the same settings, "budgeted" one on 32 k rows for the gradient and 16 k for the
 curvature. All make ten iterations of conjugate gradients. The critic's part of an update is counted apart: 20 steps on
-all rows at once in the reference, as published, and the recipe's 40 minibatches of 2048 rows in "budgeted".
+all rows at once in the reference, as published, and 40 minibatches of 2048 rows in "budgeted".
 
     python benchmarks/bench_update.py [--rounds 1] [--threads 2] [--chunk 4096] [--cache 1.0] [--skip-reference]
 
