@@ -35,7 +35,7 @@ def main() -> None:
         tried += passing
         for share, name in re.findall(r"([\d.]+)%, (\w+)$", done.stdout, re.MULTILINE):
             ends[name] += float(share) * passing / 100
-        said = " ".join(f"{name.lower()}={count / tried:.3f}" for name, count in ends.most_common())
+        said = " ".join(f"{name.lower()}={count / ends.total():.3f}" for name, count in ends.most_common())
         print(f"RESULT tried={tried} last_seed={seed} seconds={time.monotonic() - since:.0f} {said}", flush=True)
 
 
