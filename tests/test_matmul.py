@@ -45,6 +45,14 @@ def test_without_onednn_nothing_is_done(monkeypatch):
     assert settings.fp32_precision == before
 
 
-def test_the_error_of_a_product_sees_a_lower_precision(monkeypatch):
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: (x.bfloat16() @ w.bfloat16().t()).float())
+@pytest.mark.parametrize("coarse", [0, 1, 2])
+def test_a_lower_precision_in_any_of_the_products_is_seen(monkeypatch, coarse):
+    exact, calls = torch.mm, []
+
+    def product(a, b):
+        calls.append(None)
+        return (a.bfloat16() @ b.bfloat16()).float() if len(calls) - 1 == coarse else exact(a, b)
+
+    monkeypatch.setattr(torch, "mm", product)
     assert 1e-4 < matmul.product_error() < 1e-1
+    assert len(calls) == 3

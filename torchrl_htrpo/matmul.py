@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def use_onednn(tolerance: float = 1e-6) -> bool:
@@ -10,8 +11,8 @@ def use_onednn(tolerance: float = 1e-6) -> bool:
 
     On x86 PyTorch leaves them to MKL, which does without AVX-512 on AMD's processors; on one of them oneDNN was 1.4 to
     2.1 times faster (``docs/performance.md``). The setting that hands them over also allows oneDNN bfloat16, which it
-    takes where the processor has matrix units for it. So a product is tried, and where it is not exact to float32 the
-    setting is put back. It is PyTorch's, for the whole process; no accelerator is touched.
+    takes where the processor has matrix units for it. So the products of a layer are tried, and where one is not exact
+    to float32 the setting is put back. It is PyTorch's, for the whole process; no accelerator is touched.
 
     Args:
         tolerance: largest relative error of the product; float32 has about 3e-7, bfloat16 3e-3.
@@ -36,9 +37,13 @@ def use_onednn(tolerance: float = 1e-6) -> bool:
 
 
 def product_error(size: int = 256) -> float:
-    """Relative error of a float32 product of matrices with ``size`` columns."""
+    """Largest relative error of the float32 products of a layer with ``size`` units: forward, and both of its gradients."""
     generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(2, size, size, generator=generator)
-    exact = x.double() @ weight.double().t()
-    found = torch.nn.functional.linear(x, weight)
+    rows, slopes = torch.randn(2, 4 * size, size, generator=generator)
+    weight = torch.randn(size, size, generator=generator)
+    products = ((rows, weight.t()), (slopes, weight), (slopes.t(), rows))
+    return max(_relative(torch.mm(a, b), a.double() @ b.double()) for a, b in products)
+
+
+def _relative(found: Tensor, exact: Tensor) -> float:
     return ((found - exact).norm() / exact.norm()).item()
