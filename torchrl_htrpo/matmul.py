@@ -37,7 +37,7 @@ def use_onednn(tolerance: float = 1e-6) -> bool:
 
 
 def product_error(size: int = 256) -> float:
-    """Largest relative error of the float32 products of a layer with ``size`` units: forward, and both of its gradients."""
+    """Largest relative error of the float32 products of a layer of ``size`` units: forward, and both gradients."""
     generator = torch.Generator().manual_seed(0)
     rows, slopes = torch.randn(2, 4 * size, size, generator=generator)
     weight = torch.randn(size, size, generator=generator)
