@@ -10,12 +10,13 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
+from torchrl_htrpo.envs.randomness import GeneratorState
 
 # Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
 _MAX_INDEXED_BITS = 62
 
 
-class BitFlipEnv(EnvBase):
+class BitFlipEnv(GeneratorState, EnvBase):
     """Flip one of ``num_bits`` bits per step until they equal the goal; ``num_bits`` steps, start from zeros.
 
     Batched, torch-native, on any device. Every episode has exactly ``num_bits`` steps: a success does not end it
@@ -79,17 +80,6 @@ class BitFlipEnv(EnvBase):
     def task(self, reward: RewardName | RewardFn = "paper_code", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: equality of all bits."""
         return GoalTask(same, reward, success_reward)
-
-    def _set_seed(self, seed: int | None) -> None:
-        self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
-
-    def rng_state(self) -> dict[str, Tensor]:
-        """What the coming goals depend on."""
-        return {"generator": self.generator.get_state()}
-
-    def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken."""
-        self.generator.set_state(state["generator"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         goal = self._draw_goals()

@@ -12,16 +12,16 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.randomness import EpisodeSeeds
 from torchrl_htrpo.envs.worker_pool import Maker, StartMethod, WorkerPool, group
 
 _SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done_spec")
 
 
-class EnvBatch(EnvBase):
+class EnvBatch(EpisodeSeeds, EnvBase):
     """Environments of any make as one: one after another in this process, or in worker processes.
 
     Episodes are seeded one by one, from the seed, the environment and the number of the episode: results do not depend
@@ -85,33 +85,6 @@ class EnvBatch(EnvBase):
             spec = getattr(self.inner, name).clone().reshape(self.batch_size)
             setattr(self, name, spec if self.device is None else spec.to(self.device))
         self._inputs = [*self.full_action_spec.keys(True, True), *self.observation_spec.keys(True, True)]
-
-    def _set_seed(self, seed: int | None) -> None:
-        self._seed = 0 if seed is None else seed
-        self._episode.zero_()
-
-    def rng_state(self) -> dict[str, Tensor]:
-        """What the coming episodes depend on.
-
-        Returns:
-            ``seed``, episodes begun by each environment ``episode`` ``[N]``.
-        """
-        return {"seed": torch.tensor(self._seed), "episode": self._episode.clone()}
-
-    def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken.
-
-        Args:
-            state: from :meth:`rng_state`.
-
-        Raises:
-            ValueError: if the state is of another number of environments.
-        """
-        if state["episode"].shape != self._episode.shape:
-            expected, got = f"of shape {list(self._episode.shape)}", list(state["episode"].shape)
-            raise ValueError(refusal(self, "state['episode']", expected, got))
-        self._seed = int(state["seed"])
-        self._episode.copy_(state["episode"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         mask = None if tensordict is None else tensordict.get("_reset", None)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
-from torch import Tensor
 from torchrl.data import Binary, Composite, Unbounded
 from torchrl.envs import EnvBase
 
@@ -25,11 +24,12 @@ from torchrl_htrpo.envs.fetch_physics import (
 )
 from torchrl_htrpo.envs.fetch_physics.tasks import DISTANCE_THRESHOLD
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
+from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
 _DTYPES = (torch.float32, torch.float64)
 
 
-class FetchEnv(EnvBase):
+class FetchEnv(EpisodeSeeds, EnvBase):
     """Reach, push, slide, or pick and place with the Fetch arm: ``N`` worlds in one environment.
 
     The physics, observations, goals and rewards are those of gymnasium-robotics' ``Fetch*-v4`` (with the
@@ -132,33 +132,6 @@ class FetchEnv(EnvBase):
             The task, for relabelling.
         """
         return GoalTask(Within(DISTANCE_THRESHOLD), reward, success_reward)
-
-    def _set_seed(self, seed: int | None) -> None:
-        self._seed = 0 if seed is None else seed
-        self._episode.zero_()
-
-    def rng_state(self) -> dict[str, Tensor]:
-        """What the coming goals and object starts depend on; small, since the generator has no other state.
-
-        Returns:
-            ``seed``, episodes begun by each world ``episode`` ``[N]``.
-        """
-        return {"seed": torch.tensor(self._seed), "episode": self._episode.clone()}
-
-    def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Makes the coming resets draw what they would have drawn when the state was taken.
-
-        Args:
-            state: from :meth:`rng_state`.
-
-        Raises:
-            ValueError: if the state is of another number of worlds.
-        """
-        if state["episode"].shape != self._episode.shape:
-            expected, got = f"of shape {list(self._episode.shape)}", list(state["episode"].shape)
-            raise ValueError(refusal(self, "state['episode']", expected, got))
-        self._seed = int(state["seed"])
-        self._episode.copy_(state["episode"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         mask = None if tensordict is None else tensordict.get("_reset", None)

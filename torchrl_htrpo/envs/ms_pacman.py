@@ -13,11 +13,12 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
 from torchrl_htrpo.envs.pacman_game import ACTIONS, MAP, SCREENS, SIZE, PacmanGame, extent
+from torchrl_htrpo.envs.randomness import GeneratorState
 
 _LAST_CELL = (len(MAP) - 1, len(MAP[0]) - 1)
 
 
-class MsPacmanEnv(EnvBase):
+class MsPacmanEnv(GeneratorState, EnvBase):
     """Bring Ms. Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
 
     One game (needs the extra `atari`). The emulator holds the interpreter's lock, so many games want worker processes:
@@ -73,14 +74,6 @@ class MsPacmanEnv(EnvBase):
 
     def _set_seed(self, seed: int | None) -> None:
         self.generator = torch.Generator().manual_seed(0 if seed is None else seed)
-
-    def rng_state(self) -> dict[str, Tensor]:
-        """What the coming episodes depend on."""
-        return {"generator": self.generator.get_state()}
-
-    def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken."""
-        self.generator.set_state(state["generator"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         self.game.restart()

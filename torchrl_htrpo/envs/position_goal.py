@@ -10,9 +10,10 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
+from torchrl_htrpo.envs.randomness import GeneratorState
 
 
-class PositionGoalEnv(EnvBase):
+class PositionGoalEnv(GeneratorState, EnvBase):
     """Move a position to a goal; episodes of exactly ``horizon`` steps.
 
     Batched, torch-native, on any device. A success does not end an episode: what follows is still worth relabelling,
@@ -94,17 +95,6 @@ class PositionGoalEnv(EnvBase):
     def uniform(self, size: int) -> Tensor:
         """Numbers in [-1, 1) ``[N, size]``, from :attr:`generator`."""
         return 2 * torch.rand((*self.batch_size, size), generator=self.generator, device=self.device) - 1
-
-    def _set_seed(self, seed: int | None) -> None:
-        self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
-
-    def rng_state(self) -> dict[str, Tensor]:
-        """What the coming goals depend on."""
-        return {"generator": self.generator.get_state()}
-
-    def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken."""
-        self.generator.set_state(state["generator"])
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         # A partial reset needs no merging here: TorchRL keeps the entries of the environments that go on.

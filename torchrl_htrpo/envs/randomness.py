@@ -1,0 +1,90 @@
+"""What the coming episodes of an environment are drawn from, and how a checkpoint keeps it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+
+
+class GeneratorState:
+    """Episodes drawn from one generator, for an ``EnvBase`` that reads :attr:`generator`.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> env = BitFlipEnv(8, seed=0)
+        >>> state = env.rng_state()
+        >>> first = env.reset()["desired_goal"]
+        >>> env.set_rng_state(state)
+        >>> torch.equal(env.reset()["desired_goal"], first)
+        True
+    """
+
+    device: torch.device | None
+    generator: torch.Generator
+
+    def _set_seed(self, seed: int | None) -> None:
+        self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
+
+    def rng_state(self) -> dict[str, Tensor]:
+        """What the coming episodes depend on.
+
+        Returns:
+            ``generator``, its state.
+        """
+        return {"generator": self.generator.get_state()}
+
+    def set_rng_state(self, state: dict[str, Tensor]) -> None:
+        """Make the coming resets draw what they would have drawn when the state was taken.
+
+        Args:
+            state: from :meth:`rng_state`.
+        """
+        self.generator.set_state(state["generator"])
+
+
+class EpisodeSeeds:
+    """Episodes seeded one by one, from the seed, the environment and the number of the episode.
+
+    For an ``EnvBase`` that makes :attr:`_episode` and counts in it the episodes begun by each environment. There is no
+    other state, so what is drawn does not depend on how the environments are spread over threads or processes.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv, EnvBatch
+        >>> env = EnvBatch([lambda: BitFlipEnv(4)] * 2, seed=0)
+        >>> _ = env.reset()
+        >>> env.rng_state()["episode"]
+        tensor([1, 1])
+        >>> env.close()
+    """
+
+    _seed: int
+    _episode: Tensor
+
+    def _set_seed(self, seed: int | None) -> None:
+        self._seed = 0 if seed is None else seed
+        self._episode.zero_()
+
+    def rng_state(self) -> dict[str, Tensor]:
+        """What the coming episodes depend on.
+
+        Returns:
+            ``seed``, episodes begun by each environment ``episode`` ``[N]``.
+        """
+        return {"seed": torch.tensor(self._seed), "episode": self._episode.clone()}
+
+    def set_rng_state(self, state: dict[str, Tensor]) -> None:
+        """Make the coming resets draw what they would have drawn when the state was taken.
+
+        Args:
+            state: from :meth:`rng_state`.
+
+        Raises:
+            ValueError: if the state is of another number of environments.
+        """
+        if state["episode"].shape != self._episode.shape:
+            expected, got = f"of shape {list(self._episode.shape)}", list(state["episode"].shape)
+            raise ValueError(refusal(self, "state['episode']", expected, got))
+        self._seed = int(state["seed"])
+        self._episode.copy_(state["episode"])
