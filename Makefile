@@ -44,7 +44,7 @@ gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: the tests and benchmarks
 	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp"
 	set -e; for script in $(wildcard benchmarks/bench_*_gpu.py); do echo "# $$script"; $(GPU_VENV)/bin/python $$script $(ARGS); done
 
-audit: ## ask pypi.org about known vulnerabilities of the tested set; what cannot be asked about fails
+audit: ## ask about known vulnerabilities of the tested set; what cannot be asked about fails
 	test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install -q pip-audit==2.10.1; }
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt $(ARGS)
 
