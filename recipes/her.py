@@ -134,9 +134,8 @@ def train(cfg: DictConfig) -> str:
                     losses = agent.loss(part)
                     optimizer.zero_grad()
                     total(losses).backward()
-                    clip_grad_norm_(
-                        agent.loss.parameters(), inf, error_if_nonfinite=True
-                    )  # clips nothing: stops at NaN
+                    # Clips nothing: stops at NaN.
+                    clip_grad_norm_(agent.loss.parameters(), inf, error_if_nonfinite=True)
                     optimizer.step()
                     if index % cfg.target_every == 0:
                         target.step()
