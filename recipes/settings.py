@@ -44,6 +44,7 @@ class Range:
         return f"{kind} {low}" + (f", at most {self.high:g}" if self.high < inf else "") + " or null" * self.optional
 
 
+EXPLORATIONS = ("DETERMINISTIC", "MODE", "RANDOM")
 SHARE, POSITIVE = Range(0, 1), Range(above=True)
 COUNT, OPTIONAL_COUNT = Range(1, whole=True), Range(1, whole=True, optional=True)
 
@@ -100,6 +101,7 @@ RANGES = {
     "head.min_scale": POSITIVE,
     "head.num_components": COUNT,
     "head.spread": Range(),
+    "head.min_weight": SHARE,
     "head.heads.push.init_scale": POSITIVE,
     "head.heads.push.min_scale": POSITIVE,
     "head.heads.motion.init_scale": POSITIVE,
@@ -149,7 +151,7 @@ def _episode_rules(cfg: DictConfig) -> dict[str, bool]:
     exploration = cfg.get("eval_exploration", "RANDOM")
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     return {
-        f"eval_exploration={exploration} must be DETERMINISTIC or RANDOM": exploration in ("DETERMINISTIC", "RANDOM"),
+        f"eval_exploration={exploration} must be one of {', '.join(EXPLORATIONS)}": exploration in EXPLORATIONS,
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
         f"total_steps={cfg.total_steps} must be at least {warm + batch}: warmup_steps and one batch": (

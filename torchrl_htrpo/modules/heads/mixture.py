@@ -15,6 +15,7 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 _IDLE = 1e-3  # mean weight of a component that is hardly ever drawn
+_CLIMBS = 20  # steps of mean shift: a few where a component stands alone, some more where several overlap
 
 
 class GaussianMixture(MixtureSameFamily):
@@ -29,10 +30,13 @@ class GaussianMixture(MixtureSameFamily):
         >>> mixture = GaussianMixture(torch.tensor([0.0, 1.0]), torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
         >>> mixture.mean, mixture.deterministic_sample
         (tensor([0.4621]), tensor([1.]))
+        >>> GaussianMixture(torch.tensor([0.0, 1.0]), torch.tensor([[-1.0], [1.0]]), torch.full((2, 1), 0.1)).mode
+        tensor([1.])
     """
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
         super().__init__(Categorical(logits=logits), Independent(Normal(loc, scale), 1))
+        self.loc, self.scale = loc, scale
 
     @property
     def centers(self) -> Tensor:
@@ -45,6 +49,20 @@ class GaussianMixture(MixtureSameFamily):
         likeliest = self.mixture_distribution.logits.argmax(-1)[..., None, None]
         centers = self.centers
         return centers.gather(-2, likeliest.expand(*likeliest.shape[:-1], centers.shape[-1])).squeeze(-2)
+
+    @property
+    def mode(self) -> Tensor:
+        """The mode of the density that is uphill from the greedy action, by mean shift.
+
+        It is the greedy action itself where components lie apart. Where they overlap, none of them says what the
+        mixture does, and this is the better greedy action: ``ExplorationType.MODE`` asks for it.
+        """
+        action, precision = self.deterministic_sample, self.scale.pow(-2)
+        for _ in range(_CLIMBS):
+            log_joint = self.mixture_distribution.logits + self.component_distribution.log_prob(action.unsqueeze(-2))
+            pull = log_joint.softmax(-1).unsqueeze(-1) * precision
+            action = (pull * self.loc).sum(-2) / pull.sum(-2)
+        return action
 
 
 class TanhGaussianMixture(GaussianMixture):
@@ -59,12 +77,18 @@ class TanhGaussianMixture(GaussianMixture):
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
         squashed = TanhNormal(loc, scale, low=-1.0, high=1.0, event_dims=1)
         MixtureSameFamily.__init__(self, Categorical(logits=logits), squashed)
+        self.loc, self.scale = loc, scale
 
     @property
     def centers(self) -> Tensor:
         """The greedy action of each component ``[*B, K, d]``."""
         squashed: Any = self.component_distribution
         return squashed.deterministic_sample
+
+    @property
+    def mode(self) -> Tensor:
+        """Tanh of the mode before squashing."""
+        return GaussianMixture(self.mixture_distribution.logits, self.loc, self.scale).mode.tanh()
 
 
 class GaussianMixtureHead(PolicyHead):
@@ -79,9 +103,10 @@ class GaussianMixtureHead(PolicyHead):
         min_scale: its floor.
         bound_mean: squash the means into (-1, 1) with tanh.
         spread: standard deviation of the offsets at the start.
+        min_weight: floor of a component's weight, so that each is drawn now and then and may find a mode of its own.
 
     Raises:
-        ValueError: if ``num_components`` is not positive.
+        ValueError: if ``num_components`` is not positive, or ``min_weight`` not within [0, 1 / ``num_components``).
 
     Example:
         >>> logits, loc, scale = GaussianMixtureHead(2, num_components=3)(torch.zeros(5, 15))
@@ -100,19 +125,28 @@ class GaussianMixtureHead(PolicyHead):
         min_scale: float = 0.1,
         bound_mean: bool = True,
         spread: float = 0.5,
+        min_weight: float = 0.0,
     ) -> None:
         if num_components < 1:
             raise ValueError(refusal(self, "num_components", "a positive integer", num_components))
+        if not 0 <= min_weight * num_components < 1:
+            raise ValueError(refusal(self, "min_weight", f"in [0, {1 / num_components:g})", min_weight))
         super().__init__(num_components * (1 + 2 * action_size))
         self.num_components, self.min_scale, self.bound_mean = num_components, min_scale, bound_mean
+        self.min_weight = min_weight
         self.extract = NormalParamExtractor(scale_mapping=f"biased_softplus_{init_scale}", scale_lb=min_scale)
-        self.offset = nn.Parameter(spread * torch.randn(num_components, action_size))
+        offset = torch.randn(num_components, action_size)
+        # Centred, so that there are components on either side of where a single Gaussian would begin.
+        self.offset = nn.Parameter(spread * (offset - offset.mean(0)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``[*B, K]``, means ``[*B, K, action_size]`` and standard deviations ``[*B, K, action_size]``."""
         logits, rest = features.tensor_split((self.num_components,), -1)
         loc, scale = self.extract(rest.unflatten(-1, (self.num_components, -1)))
         loc = loc + self.offset
+        if self.min_weight:
+            free = 1 - self.num_components * self.min_weight
+            logits = (self.min_weight + free * logits.softmax(-1)).log()
         return logits, loc.tanh() if self.bound_mean else loc, scale
 
     def collapsed(self, scale: Tensor) -> Tensor:
@@ -166,6 +200,7 @@ class TanhGaussianMixtureHead(GaussianMixtureHead):
         init_scale: standard deviation before squashing, at the start.
         min_scale: its floor.
         spread: standard deviation of the offsets at the start.
+        min_weight: floor of a component's weight.
 
     Example:
         >>> TanhGaussianMixtureHead(2).distribution_class.__name__
@@ -181,5 +216,6 @@ class TanhGaussianMixtureHead(GaussianMixtureHead):
         init_scale: float = 1.0,
         min_scale: float = 0.05,
         spread: float = 0.5,
+        min_weight: float = 0.0,
     ) -> None:
-        super().__init__(action_size, num_components, init_scale, min_scale, bound_mean=False, spread=spread)
+        super().__init__(action_size, num_components, init_scale, min_scale, False, spread, min_weight)
