@@ -16,6 +16,7 @@ from torchrl_htrpo import (
     StateValue,
     TrustRegionObjective,
     TrustRegionOptimizer,
+    Within,
     evaluate,
     make_actor,
     make_critic,
@@ -29,7 +30,7 @@ class BlindWalk(PositionGoalEnv):
     """Walk along a line; where one is, is seen at the start and never again."""
 
     def __init__(self, num_envs, seed):
-        super().__init__(Bounded(-1, 1, (1,)), 1, 1, 0.1, horizon=STEPS, num_envs=num_envs, seed=seed)
+        super().__init__(Bounded(-1, 1, (1,)), 1, 1, Within(0.1), horizon=STEPS, num_envs=num_envs, seed=seed)
 
     def draw(self):
         return self.uniform(1), self.uniform(1)

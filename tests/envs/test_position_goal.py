@@ -33,7 +33,7 @@ def test_no_goal_holds_at_the_start(env_class):
     env = env_class(2000, seed=0)
     first = env.reset()
     assert not first["is_success"].any()
-    assert not env.within(first["achieved_goal"], first["desired_goal"]).any()
+    assert not env.reached(first["achieved_goal"], first["desired_goal"]).any()
 
 
 @every_env

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
+from torchrl.data import Categorical
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
-from torchrl_htrpo.envs.randomness import GeneratorState
+from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 # Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
 _MAX_INDEXED_BITS = 62
 
 
-class BitFlipEnv(GeneratorState, EnvBase):
+class BitFlipEnv(PositionGoalEnv):
     """Flip one of ``num_bits`` bits per step until they equal the goal; ``num_bits`` steps, start from zeros.
 
     Batched, torch-native, on any device. Every episode has exactly ``num_bits`` steps: a success does not end it
@@ -24,7 +22,7 @@ class BitFlipEnv(GeneratorState, EnvBase):
     all strings but the zeros an episode starts from.
 
     Keys: ``observation``, ``achieved_goal`` and ``desired_goal`` ``[N, num_bits]`` (0. or 1.), ``action`` ``[N]``
-    (the index of the bit), ``reward`` ``[N, 1]`` (-1, and 0 where the goal holds), ``is_success`` ``[N, 1]``.
+    (the index of the bit), and the others of :class:`PositionGoalEnv`.
 
     Args:
         num_bits: bits of the string, also the length of an episode in steps.
@@ -44,8 +42,6 @@ class BitFlipEnv(GeneratorState, EnvBase):
     `HTRPO <https://arxiv.org/abs/1907.12439>`_, F.1.
     """
 
-    batch_locked = True
-
     def __init__(
         self,
         num_bits: int,
@@ -54,37 +50,22 @@ class BitFlipEnv(GeneratorState, EnvBase):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        for name, value in (("num_bits", num_bits), ("num_envs", num_envs)):
-            if value < 1:
-                raise ValueError(refusal("BitFlipEnv", name, "a positive integer", value))
-        super().__init__(device=device, batch_size=torch.Size([num_envs]))
+        if num_bits < 1:
+            raise ValueError(refusal(self, "num_bits", "a positive integer", num_bits))
         self.num_bits = num_bits
-        bits = Unbounded((num_envs, num_bits), device=device)
-        flag = Binary(n=1, shape=(num_envs, 1), dtype=torch.bool, device=device)
-        self.observation_spec = Composite(
-            observation=bits,
-            achieved_goal=bits.clone(),
-            desired_goal=bits.clone(),
-            is_success=flag,
-            step_count=Unbounded((num_envs, 1), dtype=torch.int64, device=device),
-            shape=self.batch_size,
-            device=device,
+        action = Categorical(num_bits)
+        super().__init__(
+            action, num_bits, num_bits, same, horizon=num_bits, num_envs=num_envs, seed=seed, device=device
         )
-        self.action_spec = Categorical(num_bits, shape=(num_envs,), device=device)
-        self.reward_spec = Unbounded((num_envs, 1), device=device)
-        self.done_spec = Composite(
-            done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
-        )
-        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
     def task(self, reward: RewardName | RewardFn = "paper_code", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: equality of all bits."""
-        return GoalTask(same, reward, success_reward)
+        return super().task(reward, success_reward)
 
-    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.draw`."""
         goal = self._draw_goals()
-        # A partial reset needs no merging here: TorchRL keeps the entries of the strings that go on.
-        return self._state(torch.zeros_like(goal), goal, self._zeros(torch.int64))
+        return torch.zeros_like(goal), goal
 
     def _draw_goals(self) -> Tensor:
         shape = (*self.batch_size, self.num_bits)
@@ -94,26 +75,7 @@ class BitFlipEnv(GeneratorState, EnvBase):
         index = torch.randint(1, 2**self.num_bits, shape[:1], generator=self.generator, device=self.device)
         return ((index.unsqueeze(-1) >> torch.arange(self.num_bits, device=self.device)) & 1).float()
 
-    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        bits, goal = tensordict.get("observation"), tensordict.get("desired_goal")
-        flip = torch.nn.functional.one_hot(tensordict.get("action").long(), self.num_bits).to(bits.dtype)
-        state = self._state((bits - flip).abs(), goal, tensordict.get("step_count") + 1)
-        return state.set("reward", state.get("is_success").to(bits.dtype) - 1)
-
-    def _state(self, bits: Tensor, goal: Tensor, steps: Tensor) -> TensorDict:
-        truncated = steps >= self.num_bits
-        return TensorDict(
-            observation=bits,
-            achieved_goal=bits.clone(),
-            desired_goal=goal,
-            is_success=same(bits, goal).unsqueeze(-1),
-            step_count=steps,
-            done=truncated,
-            truncated=truncated.clone(),
-            terminated=self._zeros(torch.bool),
-            batch_size=self.batch_size,
-            device=self.device,
-        )
-
-    def _zeros(self, dtype: torch.dtype) -> Tensor:
-        return torch.zeros(*self.batch_size, 1, dtype=dtype, device=self.device)
+    def move(self, position: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
+        """See :meth:`PositionGoalEnv.move`."""
+        flip = torch.nn.functional.one_hot(action.long(), self.num_bits)
+        return (position - flip.to(position.dtype)).abs()

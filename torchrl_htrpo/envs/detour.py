@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchrl.data import Bounded
 
+from torchrl_htrpo.envs.goal import Within
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 
@@ -50,7 +51,8 @@ class DetourEnv(PositionGoalEnv):
     ) -> None:
         self.wall, self.speed = wall, speed
         action = Bounded(-1, 1, shape=(2,))
-        super().__init__(action, 2, 2, threshold, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
+        reached = Within(threshold)
+        super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """See :meth:`PositionGoalEnv.draw`."""

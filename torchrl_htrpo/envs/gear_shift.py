@@ -10,6 +10,7 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, MultiCategorical
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.goal import Within
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 GearControl = Literal["mixed", "discrete", "continuous"]
@@ -68,9 +69,8 @@ class GearShiftEnv(PositionGoalEnv):
             "discrete": MultiCategorical([num_gears, _PUSHES]),
             "continuous": Bounded(-1, 1, shape=(2,)),
         }
-        super().__init__(
-            specs[control], 1 + num_gears, 1, threshold, horizon=horizon, num_envs=num_envs, seed=seed, device=device
-        )
+        sizes, reached = (1 + num_gears, 1), Within(threshold)
+        super().__init__(specs[control], *sizes, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
 
     def ground(self, position: Tensor) -> Tensor:
         """The gear that grips at positions ``[N, 1]``: indices ``[N]``."""

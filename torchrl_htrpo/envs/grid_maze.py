@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from torchrl.data import Categorical
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.goal import same
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 # "#" is a wall, "." a free cell, "S" a free cell that episodes start from.
@@ -85,7 +86,7 @@ class GridMazeEnv(PositionGoalEnv):
         self.slip = SLIP.get(str(layout), 0.0) if slip is None else slip
         if not 0 <= self.slip <= 1:
             raise ValueError(refusal(self, "slip", "in [0, 1]", slip))
-        super().__init__(Categorical(4), 2, 2, 0.5, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
+        super().__init__(Categorical(4), 2, 2, same, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
         cells = torch.tensor([[ord(cell) for cell in row] for row in rows], device=device)
         self.register_buffer("free", cells != ord("#"), persistent=False)
         self.register_buffer("walled", pad(self.free, (1, 1, 1, 1)), persistent=False)

@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import Bounded
 
+from torchrl_htrpo.envs.goal import Within
 from torchrl_htrpo.envs.position_goal import PositionGoalEnv
 
 _START = -0.15
@@ -62,7 +63,8 @@ class HiddenGapEnv(PositionGoalEnv):
     ) -> None:
         self.gap, self.width, self.speed = gap, width, speed
         action = Bounded(-1, 1, shape=(2,))
-        super().__init__(action, 2, 2, threshold, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
+        reached = Within(threshold)
+        super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
         self.open = torch.zeros(num_envs, device=self.device)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:

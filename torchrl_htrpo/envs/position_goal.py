@@ -9,7 +9,7 @@ from torchrl.data import Binary, Composite, TensorSpec, Unbounded
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
+from torchrl_htrpo.envs.goal import GoalTask, ReachedFn, RewardFn, RewardName
 from torchrl_htrpo.envs.randomness import GeneratorState
 
 
@@ -27,7 +27,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         action_spec: the action of one environment, or a composite of its parts.
         observation_size: ``d_o``.
         goal_size: ``d_g``.
-        threshold: distance at which a goal is reached.
+        reached: whether a goal is, by the position: :class:`Within`, :func:`same`, or your own.
         horizon: steps of an episode.
         num_envs: how many run at once (``N``).
         seed: seed of the goals.
@@ -44,7 +44,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         action_spec: TensorSpec,
         observation_size: int,
         goal_size: int,
-        threshold: float,
+        reached: ReachedFn,
         *,
         horizon: int,
         num_envs: int,
@@ -55,7 +55,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
             if value < 1:
                 raise ValueError(refusal(self, name, "a positive integer", value))
         super().__init__(device=device, batch_size=torch.Size([num_envs]))
-        self.horizon, self.within = horizon, Within(threshold)
+        self.horizon, self.reached = horizon, reached
         goal = Unbounded((num_envs, goal_size), device=device)
         flag = Binary(n=1, shape=(num_envs, 1), dtype=torch.bool, device=device)
         self.observation_spec = Composite(
@@ -89,8 +89,8 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         return position.clone()
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
-        """The goal task of this environment: nearness of the position."""
-        return GoalTask(self.within, reward, success_reward)
+        """The goal task of this environment: its own rule of what is reached."""
+        return GoalTask(self.reached, reward, success_reward)
 
     def uniform(self, size: int) -> Tensor:
         """Numbers in [-1, 1) ``[N, size]``, from :attr:`generator`."""
@@ -112,7 +112,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
             observation=self.observe(position),
             achieved_goal=position,
             desired_goal=goal,
-            is_success=self.within(position, goal).unsqueeze(-1),
+            is_success=self.reached(position, goal).unsqueeze(-1),
             step_count=steps,
             done=truncated,
             truncated=truncated.clone(),
