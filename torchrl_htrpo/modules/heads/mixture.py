@@ -120,7 +120,7 @@ class GaussianMixtureHead(PolicyHead):
     def __init__(
         self,
         action_size: int,
-        num_components: int = 4,
+        num_components: int = 8,
         init_scale: float = 1.0,
         min_scale: float = 0.1,
         bound_mean: bool = True,
@@ -212,7 +212,7 @@ class TanhGaussianMixtureHead(GaussianMixtureHead):
     def __init__(
         self,
         action_size: int,
-        num_components: int = 4,
+        num_components: int = 8,
         init_scale: float = 1.0,
         min_scale: float = 0.05,
         spread: float = 0.5,
