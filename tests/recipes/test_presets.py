@@ -73,3 +73,16 @@ def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_pat
     assert table["step/accepted"][0][1] == 0
     for name in ("kl", "qkl", "sampled_kl"):
         assert abs(table[f"estimate/{name}"][0][1]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("recipe", "head", "exploration"),
+    [
+        ("htrpo_fetch", "gaussian", "DETERMINISTIC"),
+        ("htrpo_fetch", "gmm", "MODE"),
+        ("htrpo_detour", "tanh_gmm", "MODE"),
+        ("htrpo_hidden_gap", "gmm", "RANDOM"),
+    ],
+)
+def test_a_mixture_is_examined_by_its_mode_unless_the_task_says_otherwise(recipe, head, exploration, configured):
+    assert configured(recipe, f"head={head}").eval_exploration == exploration
