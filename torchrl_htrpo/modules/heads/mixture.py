@@ -36,7 +36,6 @@ class GaussianMixture(MixtureSameFamily):
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
         super().__init__(Categorical(logits=logits), Independent(Normal(loc, scale), 1))
-        self.loc, self.scale = loc, scale
 
     @property
     def centers(self) -> Tensor:
@@ -57,11 +56,13 @@ class GaussianMixture(MixtureSameFamily):
         It is the greedy action itself where components lie apart. Where they overlap, none of them says what the
         mixture does, and this is the better greedy action: ``ExplorationType.MODE`` asks for it.
         """
-        action, precision = self.deterministic_sample, self.scale.pow(-2)
+        components: Any = self.component_distribution
+        loc, precision = components.base_dist.loc, components.base_dist.scale.pow(-2)
+        action = self.deterministic_sample
         for _ in range(_CLIMBS):
-            log_joint = self.mixture_distribution.logits + self.component_distribution.log_prob(action.unsqueeze(-2))
+            log_joint = self.mixture_distribution.logits + components.log_prob(action.unsqueeze(-2))
             pull = log_joint.softmax(-1).unsqueeze(-1) * precision
-            action = (pull * self.loc).sum(-2) / pull.sum(-2)
+            action = (pull * loc).sum(-2) / pull.sum(-2)
         return action
 
 
@@ -77,7 +78,6 @@ class TanhGaussianMixture(GaussianMixture):
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
         squashed = TanhNormal(loc, scale, low=-1.0, high=1.0, event_dims=1)
         MixtureSameFamily.__init__(self, Categorical(logits=logits), squashed)
-        self.loc, self.scale = loc, scale
 
     @property
     def centers(self) -> Tensor:
@@ -88,7 +88,9 @@ class TanhGaussianMixture(GaussianMixture):
     @property
     def mode(self) -> Tensor:
         """Tanh of the mode before squashing."""
-        return GaussianMixture(self.mixture_distribution.logits, self.loc, self.scale).mode.tanh()
+        squashed: Any = self.component_distribution
+        before = squashed.root_dist
+        return GaussianMixture(self.mixture_distribution.logits, before.mean, before.stddev).mode.tanh()
 
 
 class GaussianMixtureHead(PolicyHead):
@@ -186,8 +188,8 @@ class GaussianMixtureHead(PolicyHead):
         return {
             "collapsed_share": f"a component's scale is at its floor min_scale={self.min_scale} in every dimension: it "
             "explores no more; a larger floor keeps it wide",
-            "idle_share": "a component's weight has collapsed: it is hardly ever drawn and learns nothing; fewer "
-            "components, or a smaller radius, may serve better",
+            "idle_share": "a component's weight has collapsed: it is hardly ever drawn and learns nothing; a floor "
+            "of the weights (min_weight) keeps it in play",
         }
 
 
