@@ -40,9 +40,8 @@ pytest: $(VENV)/.dev lint docs
 bench: $(VENV)/.dev  ## the benchmarks that need no GPU
 	set -e; for script in $(filter-out %_gpu.py,$(wildcard benchmarks/bench_*.py)); do echo "# $$script"; $(HEAVY) $(BIN)/python $$script $(ARGS); done
 
-gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: the tests and benchmarks that need one, or mujoco_warp
-	$(GPU_VENV)/bin/python -m pytest -q -m "gpu or warp"
-	set -e; for script in $(wildcard benchmarks/bench_*_gpu.py); do echo "# $$script"; $(GPU_VENV)/bin/python $$script $(ARGS); done
+gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: every test and benchmark that needs one, and whole runs
+	$(GPU_VENV)/bin/python benchmarks/gpu_checks.py $(ARGS)
 
 audit: ## ask about known vulnerabilities of the tested set; what cannot be asked about fails
 	test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install -q pip-audit==2.10.1; }

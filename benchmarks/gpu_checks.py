@@ -1,6 +1,6 @@
-"""Every check that needs a GPU, in one call: tests, updates, relabelling, conjugate gradients, batched physics.
+"""Every check that needs a GPU, in one call: tests, rates of each part of an iteration, batched physics, whole runs.
 
-    python benchmarks/gpu_checks.py [--device cuda] [--goals 100] [--repeats 5] [--skip tests physics]
+    python benchmarks/gpu_checks.py [--device cuda] [--goals 100] [--repeats 5] [--skip tests physics] [--runs push]
 
 Output: a MACHINE line, then ``FIGURE name value unit``, ``RATIO name value``, ``SKIP stage reason`` and ``ERROR stage
 message``, one per line. A stage that fails does not keep the others from running; the exit status is 1 if any did, or
@@ -15,6 +15,7 @@ import importlib.util
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -53,6 +54,12 @@ from torchrl_htrpo.optim.vectors import dot
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL_ROWS = 1 << 22
+PUSH = ("htrpo_fetch", "task=push", "total_steps=400000", "eval_every=5", "target_success=0.9", "chunk_rows=524288")
+RUNS = {
+    "bits16": ("htrpo_bitflip", "num_bits=16", "total_steps=10000", "chunk_rows=524288"),
+    "push": PUSH,
+    "push_warp": (*PUSH, "+env.engine=warp", "env.device=${device}"),
+}
 
 
 class Checks:
@@ -66,12 +73,12 @@ class Checks:
         self.rows = relabel(self.collected, args.goals)
 
     def tests(self) -> None:
-        """The tests marked gpu."""
+        """The tests marked gpu, and those of mujoco_warp."""
         if importlib.util.find_spec("pytest") is None:
             say("SKIP", "tests", "pytest is not installed")
             return
         missing = [] if importlib.util.find_spec("pytest_timeout") else ["-o", "timeout=300", "-o", "addopts="]
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *missing]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu or warp", "-p", "no:cacheprovider", *missing]
         command += ["--import-mode=importlib", str(ROOT / "tests")]
         done = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -165,13 +172,30 @@ class Checks:
 
     def physics(self) -> None:
         """The batched Fetch physics, where mujoco_warp is installed."""
-        if importlib.util.find_spec("warp") is None or importlib.util.find_spec("mujoco_warp") is None:
+        if not warp_installed():
             say("SKIP", "physics", "mujoco_warp is not installed")
             return
         script = Path(__file__).with_name("bench_fetch_gpu.py")
         done = subprocess.run([sys.executable, str(script), *self.args.physics], cwd=ROOT, check=False)
         if done.returncode:
             raise RuntimeError(f"{script.name} ended with {done.returncode}")
+
+    def training(self) -> None:
+        """Whole runs of the recipes, with the update on the device, to their target."""
+        for name in self.args.runs:
+            if name == "push_warp" and not warp_installed():
+                say("SKIP", name, "mujoco_warp is not installed")
+                continue
+            recipe, *settings = RUNS[name]
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *settings]
+                command += [f"device={self.device}", f"hydra.run.dir={folder}"]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-400:]}")
+            result = dict(part.split("=") for part in done.stdout.splitlines()[-1].removeprefix("RESULT ").split())
+            for figure, unit in (("success", "share"), ("env_steps", "steps"), ("seconds", "s")):
+                say("FIGURE", f"training_{name}_{figure}", result[figure], unit)
 
     # --- Measuring ---
 
@@ -218,6 +242,11 @@ class Checks:
             seconds.append(time.perf_counter() - start)
         say("FIGURE", name, f"{statistics.median(seconds):.5f}", "s")
         return statistics.median(seconds)
+
+
+def warp_installed() -> bool:
+    """Whether there is a physics engine for GPUs."""
+    return all(importlib.util.find_spec(name) for name in ("warp", "mujoco_warp"))
 
 
 def waits(fn: Callable[[], object]) -> int:
@@ -279,12 +308,13 @@ def say(kind: str, *parts: object) -> None:
 
 def main() -> int:
     """Run the stages."""
-    names = ["tests", "rates", "hindsight", "exact", "budgeted", "directions", "bits", "physics"]
+    names = ["tests", "rates", "hindsight", "exact", "budgeted", "directions", "bits", "physics", "training"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--goals", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--skip", nargs="*", default=[], choices=names)
+    parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS), help="of the stage training")
     parser.add_argument("--physics", nargs=argparse.REMAINDER, default=[], help="arguments of bench_fetch_gpu.py")
     args = parser.parse_args()
     print(machine(), flush=True)
