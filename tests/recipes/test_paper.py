@@ -58,11 +58,12 @@ def test_a_run_of_two_entries_is_the_same_run():
 
 
 def test_an_entry_expands_to_tasks_systems_and_seeds_the_first_seed_of_all_first():
-    found = jobs("entry=figure_9", "seeds=2", "first_seed=3", "only_tasks=[bits_16]", "steps=7")
-    systems = list(entry("entry=figure_9").entry.runs.bits_16)
+    found = jobs("entry=figure_9", "seeds=2", "first_seed=3", "only_tasks=[bits_16_vtrace]", "steps=7")
+    systems = list(entry("entry=figure_9").entry.runs.bits_16_vtrace)
     assert [(job.seed, job.system) for job in found] == [(seed, system) for seed in (3, 4) for system in systems]
     assert found[1].settings == [
-        "htrpo_bitflip", "num_bits=16", "+system=htrpo_no_qkl", "total_steps=7", "seed=3"
+        "htrpo_bitflip", "num_bits=16", "advantage=goal_vtrace", "critic.updates=20", "+system=htrpo_no_qkl",
+        "total_steps=7", "seed=3",
     ]  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def tiny(tmp_path):
     """The overrides of an entry of two tiny runs."""
     more = ",".join(f'"{option}"' for option in TINY["htrpo_bitflip"] if not option.startswith("num_bits"))
     return [
-        "entry=figure_4", "only_tasks=[bits_4]", "seeds=2", "steps=128", "jobs=2",
+        "entry=figure_4", "only_tasks=[bits_4]", "only_systems=[htrpo]", "seeds=2", "steps=128", "jobs=2",
         f"overrides=[{more}]", f"runs={tmp_path / 'runs'}", f"results={tmp_path / 'results'}",
     ]  # fmt: skip
 
