@@ -24,6 +24,10 @@ class GoalVTrace(TensorDictModuleBase):
     of :class:`~torchrl_htrpo.transforms.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
     biased under a changed goal; one-step TD moves credit one step per iteration.
 
+    What the ratio does not correct: a goal that was chosen because this very trajectory reached it. Its return is that
+    of a lucky one, wasted actions included. Where nearly every goal is of one trajectory only (Bit Flipping with all
+    achieved goals) take one-step advantages, which in a deterministic environment know nothing of what came later.
+
     Reads ``state_value`` (of :class:`StateValue`), the log-probabilities under both goals, and the relabelled reward;
     writes ``advantage`` and ``value_target`` ``[*B, T, 1]``.
 
