@@ -86,3 +86,17 @@ def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_pat
 )
 def test_a_mixture_is_examined_by_its_mode_unless_the_task_says_otherwise(recipe, head, exploration, configured):
     assert configured(recipe, f"head={head}").eval_exploration == exploration
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "estimator"),
+    [
+        ("htrpo_bitflip", [], "TD0Estimator"),  # goals that were reached by luck
+        ("htrpo_bitflip", ["advantage=goal_vtrace"], "GoalVTrace"),
+        ("htrpo_bitflip", ["+system=trpo"], "GAE"),
+        ("htrpo_fetch", [], "GoalVTrace"),
+        ("htrpo_maze", [], "GoalVTrace"),
+    ],
+)
+def test_each_recipe_has_the_advantages_that_suit_its_goals(recipe, overrides, estimator, configured):
+    assert configured(recipe, *overrides).advantage["_target_"].endswith(f".{estimator}")
