@@ -102,6 +102,7 @@ RANGES = {
     "head.num_components": COUNT,
     "head.spread": Range(),
     "head.min_weight": SHARE,
+    "head.uniform_share": SHARE,
     "head.heads.push.init_scale": POSITIVE,
     "head.heads.push.min_scale": POSITIVE,
     "head.heads.motion.init_scale": POSITIVE,

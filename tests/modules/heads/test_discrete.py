@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from torchrl.data import MultiCategorical
 
 from tests import oracles
 from tests.cases import actor_with, trajectories
-from torchrl_htrpo.modules import MaskedCategoricalHead, MultiCategoricalHead, OneHotHead, make_actor
+from torchrl_htrpo.modules import (
+    CategoricalHead,
+    MaskedCategoricalHead,
+    MultiCategoricalHead,
+    OneHotHead,
+    make_actor,
+)
 from torchrl_htrpo.objectives import QKLLoss
 from torchrl_htrpo.transforms import CumulativeGoalRatio
 
@@ -109,3 +116,42 @@ def test_options_that_do_not_exist_are_never_drawn():
 def test_a_choice_needs_options(sizes):
     with pytest.raises(ValueError, match="MultiCategoricalHead: num_actions must be the options of each choice"):
         MultiCategoricalHead(sizes)
+
+
+HEADS = [(OneHotHead(4, uniform_share=0.2), 4), (MultiCategoricalHead([4, 2], uniform_share=0.2), 6)]
+
+
+@pytest.mark.parametrize(("head", "size"), HEADS)
+def test_a_share_of_the_uniform_distribution_is_mixed_in(head, size):
+    features = torch.randn(3, size, dtype=torch.float64) * 10
+    parts = features.split([4, 2] if size == 6 else [4], -1)
+    found = head(features).softmax(-1).reshape(3, len(parts), 4)
+    for choice, part in enumerate(parts):
+        options = part.shape[-1]
+        expected = 0.8 * part.softmax(-1) + 0.2 / options
+        assert torch.allclose(found[:, choice, :options], expected, atol=1e-12)
+        assert (found[:, choice, options:] == 0).all()
+
+
+@pytest.mark.parametrize(("head", "size"), HEADS)
+def test_a_sure_policy_keeps_every_action_and_a_finite_score(head, size):
+    features = torch.zeros(size, dtype=torch.float64)
+    features[0] = 1e4
+    features.requires_grad_()
+    log_probs = head(features).log_softmax(-1).reshape(-1, 4)
+    assert log_probs[0, 1].item() == pytest.approx(math.log(0.05), abs=1e-9)
+    log_probs[log_probs.isfinite()].sum().backward()
+    assert features.grad.isfinite().all()
+
+
+def test_forbidden_actions_get_nothing_of_the_uniform_share():
+    actor = make_actor(MaskedCategoricalHead(4, uniform_share=0.5), 5, (6,)).double()
+    batch = trajectories(60, 50)
+    batch["action_mask"] = (torch.arange(4) < 2).expand(60, 50, 4)
+    assert actor(batch)["action"].unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_is_a_share(share):
+    with pytest.raises(ValueError, match=r"CategoricalHead: uniform_share must be in \[0, 1\), got"):
+        CategoricalHead(4, uniform_share=share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,26 +15,56 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
-class CategoricalHead(PolicyHead):
-    """One of ``num_actions`` actions, as an index.
+class _DiscreteHead(PolicyHead):
+    def __init__(self, num_features: int, uniform_share: float) -> None:
+        if not 0 <= uniform_share < 1:
+            raise ValueError(refusal(self, "uniform_share", "in [0, 1)", uniform_share))
+        super().__init__(num_features)
+        self.uniform_share = uniform_share
+
+    def _mixed(self, logits: Tensor, options: Tensor | int) -> Tensor:
+        if not self.uniform_share:
+            return logits
+        chosen = logits.log_softmax(-1) + math.log1p(-self.uniform_share)
+        floor = math.log(self.uniform_share) - torch.as_tensor(options, device=logits.device, dtype=logits.dtype).log()
+        return torch.logaddexp(chosen, floor)
+
+
+class CategoricalHead(_DiscreteHead):
+    r"""One of ``num_actions`` actions, as an index.
+
+    A softmax of the network's outputs :math:`z`, with a share :math:`\epsilon` of the uniform distribution among
+    :math:`n` actions:
+
+    .. math:: \pi(a) = (1 - \epsilon)\, \mathrm{softmax}(z)_a + \epsilon / n
+
+    With :math:`\epsilon > 0` no action dies out. One that is never taken is in no trajectory, so no hindsight goal can
+    bring it back; and the score of a rare action stays bounded.
 
     Args:
         num_actions: how many actions there are.
+        uniform_share: :math:`\epsilon`, 0.01 in the authors' code; 0: the softmax alone.
+
+    Raises:
+        ValueError: if ``uniform_share`` is outside [0, 1).
 
     Example:
         >>> CategoricalHead(4)(torch.zeros(2, 4)).shape
         torch.Size([2, 4])
+        >>> features = torch.tensor([100.0, 0.0, 0.0, 0.0])
+        >>> CategoricalHead(4, uniform_share=0.04)(features).softmax(-1)
+        tensor([0.9700, 0.0100, 0.0100, 0.0100])
     """
 
     distribution_class: ClassVar[type] = distributions.Categorical
     param_keys = ("logits",)
 
-    def __init__(self, num_actions: int) -> None:
-        super().__init__(num_actions)
+    def __init__(self, num_actions: int, uniform_share: float = 0.0) -> None:
+        super().__init__(num_actions, uniform_share)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``[*B, num_actions]``, as they come."""
-        return features
+        """Logits ``[*B, num_actions]``."""
+        return self._mixed(features, self.num_features)
 
 
 class OneHotHead(CategoricalHead):
@@ -90,6 +121,7 @@ class MaskedCategoricalHead(CategoricalHead):
     Args:
         num_actions: how many actions there are.
         mask_key: booleans ``[*B, num_actions]``, true where the action is allowed; at least one must be.
+        uniform_share: share of the uniform distribution, before the mask.
 
     Example:
         >>> from tensordict import TensorDict
@@ -102,8 +134,8 @@ class MaskedCategoricalHead(CategoricalHead):
 
     distribution_class = AllowedCategorical
 
-    def __init__(self, num_actions: int, mask_key: NestedKey = "action_mask") -> None:
-        super().__init__(num_actions)
+    def __init__(self, num_actions: int, mask_key: NestedKey = "action_mask", *, uniform_share: float = 0.0) -> None:
+        super().__init__(num_actions, uniform_share)
         self.mask_key = mask_key
 
     @property
@@ -123,14 +155,15 @@ class IndependentCategorical(distributions.Independent):
         super().__init__(distributions.Categorical(logits=logits), 1)
 
 
-class MultiCategoricalHead(PolicyHead):
+class MultiCategoricalHead(_DiscreteHead):
     """Several choices at once, each among its own number of options, as a vector of indices.
 
     Args:
         num_actions: options of each choice.
+        uniform_share: share of the uniform distribution in every choice (:class:`CategoricalHead`).
 
     Raises:
-        ValueError: if there is no choice, or one without options.
+        ValueError: if there is no choice, or one without options, or ``uniform_share`` is outside [0, 1).
 
     Example:
         >>> logits = MultiCategoricalHead([3, 2])(torch.zeros(1, 5))
@@ -143,11 +176,11 @@ class MultiCategoricalHead(PolicyHead):
     absent: Tensor
     place: Tensor
 
-    def __init__(self, num_actions: Sequence[int]) -> None:
+    def __init__(self, num_actions: Sequence[int], uniform_share: float = 0.0) -> None:
         sizes = torch.as_tensor([int(size) for size in num_actions])
         if not len(sizes) or (sizes < 1).any():
             raise ValueError(refusal(self, "num_actions", "the options of each choice", sizes.tolist()))
-        super().__init__(int(sizes.sum()))
+        super().__init__(int(sizes.sum()), uniform_share)
         present = torch.arange(int(sizes.max())) < sizes.unsqueeze(-1)
         self.register_buffer("absent", ~present, persistent=False)
         place = (present.flatten().cumsum(0) - 1).clamp_min(0).reshape(present.shape)
@@ -155,4 +188,5 @@ class MultiCategoricalHead(PolicyHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``[*B, choices, most options]``, minus infinity where a choice has fewer."""
-        return features[..., self.place].masked_fill(self.absent, -torch.inf)
+        logits = features[..., self.place].masked_fill(self.absent, -torch.inf)
+        return self._mixed(logits, (~self.absent).sum(-1, keepdim=True)).masked_fill(self.absent, -torch.inf)
