@@ -24,9 +24,10 @@ class GoalVTrace(TensorDictModuleBase):
     of :class:`~torchrl_htrpo.transforms.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
     biased under a changed goal; one-step TD moves credit one step per iteration.
 
-    What the ratio does not correct: a goal that was chosen because this very trajectory reached it. Its return is that
-    of a lucky one, wasted actions included. Where nearly every goal is of one trajectory only (Bit Flipping with all
-    achieved goals) take one-step advantages, which in a deterministic environment know nothing of what came later.
+    Its values are those of the policy, higher than what the batch got under goals it did not pursue (TorchRL's
+    ``TD0Estimator`` knows no ratio and learns the latter), so that more advantages are negative. On Bit Flipping, with 16
+    trajectories and all achieved goals, policies trained on after their first success of 1.0 fall back with these
+    values, ``lmbda=0`` included, and stay with ``TD0Estimator``.
 
     Reads ``state_value`` (of :class:`StateValue`), the log-probabilities under both goals, and the relabelled reward;
     writes ``advantage`` and ``value_target`` ``[*B, T, 1]``.
