@@ -82,6 +82,7 @@ def train(cfg: DictConfig) -> str:
             discount=cfg.gamma,
             weighted=cfg.weighted,
             per_decision=cfg.per_decision,
+            finished=cfg.finished,
             normalization=cfg.normalization,
             chunk_size=cfg.chunk_rows,
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from tensordict import TensorDictBase
@@ -16,6 +16,7 @@ from torchrl_htrpo.transforms.base import BatchTransform, validity
 from torchrl_htrpo.transforms.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
 
 Normalization = Literal["per_decision", "paper"]
+Finished = Literal["counted", "left_out"]
 
 
 class CumulativeGoalRatio(BatchTransform):
@@ -23,6 +24,11 @@ class CumulativeGoalRatio(BatchTransform):
 
     .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
               w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
+
+    A trajectory that has reached the goal takes no further steps, but it happened: it stays in the sum with the ratio it
+    ended with, so that the weights of step ``t`` estimate an expectation over all trajectories, in which a good policy
+    has few that are still under way. Left out of the sum (the published code), the stragglers share a weight of 1
+    between them however unlikely they are under the new goal, and training may unlearn what was learnt.
 
     The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
 
@@ -39,6 +45,8 @@ class CumulativeGoalRatio(BatchTransform):
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
+        finished: trajectories that are over are ``"counted"`` in the sum or ``"left_out"``. Those in which the goal held
+            before the first step are always left out.
         normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
             per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
             :math:`\lambda = N_\tau N_g`, trajectories times goals, counting those with any live step.
@@ -47,7 +55,7 @@ class CumulativeGoalRatio(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
-        ValueError: if the normalisation is unknown, the actor writes several log-probabilities, or one of a live step
+        ValueError: if ``finished`` or the normalisation is unknown, the actor writes several log-probabilities, or one of a live step
             is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
 
     Example:
@@ -69,17 +77,20 @@ class CumulativeGoalRatio(BatchTransform):
         discount: float = 0.98,
         weighted: bool = True,
         per_decision: bool = True,
+        finished: Finished = "counted",
         normalization: Normalization = "per_decision",
         chunk_size: int = 8192,
     ) -> None:
         check_actor(self, actor)
-        if normalization not in ("per_decision", "paper"):
-            raise ValueError(refusal(self, "normalization", "a known one", normalization, ("per_decision", "paper")))
+        if normalization not in get_args(Normalization):
+            raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
+        if finished not in get_args(Finished):
+            raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
         super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
         # Not a submodule: the weights of the actor belong to the actor.
         self.__dict__["actor"] = actor
         self.discount, self.weighted, self.per_decision = discount, weighted, per_decision
-        self.normalization, self.chunk_size = normalization, chunk_size
+        self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -114,7 +125,8 @@ class CumulativeGoalRatio(BatchTransform):
         total = cumulative_log_ratio(_by_goal(log_ratio), mask, self.per_decision)
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
-        weight = trajectory_weights(total, mask) if self.weighted else plain
+        counted = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "counted" else mask
+        weight = trajectory_weights(total, mask, counted) if self.weighted else plain
         return weight.reshape(log_ratio.shape)
 
     def _normalize(self, weight: Tensor, live: Tensor) -> Tensor:

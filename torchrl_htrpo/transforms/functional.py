@@ -227,21 +227,24 @@ def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = T
     return log_ratio.cumsum(-1) if per_decision else log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
 
 
-def trajectory_weights(log_ratio: Tensor, live: Tensor) -> Tensor:
+def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None = None) -> Tensor:
     r"""Weighted importance sampling: :math:`w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}` (eqs. 79, 80).
 
     Args:
         log_ratio: cumulative log-ratio ``[G, N, T]``.
         live: ``[G, N, T]``.
+        counted: which trajectories are in the sum ``[G, N, T]``; default: the live ones.
 
     Returns:
-        Weights ``[G, N, T]``: for each (goal, step) with a live trajectory they sum to 1 over the trajectories.
+        Weights ``[G, N, T]``, zero on dead steps: for each (goal, step) they sum to 1 over the trajectories that count,
+        if all of those live.
 
     Example:
         >>> trajectory_weights(torch.zeros(1, 2, 1), torch.ones(1, 2, 1, dtype=torch.bool)).flatten()
         tensor([0.5000, 0.5000])
     """
-    weights = torch.softmax(log_ratio.masked_fill(~live, -torch.inf), dim=1)
+    counted = live if counted is None else counted
+    weights = torch.softmax(log_ratio.masked_fill(~counted, -torch.inf), dim=1)
     return torch.where(live, weights, 0)
 
 
