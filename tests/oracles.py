@@ -139,14 +139,20 @@ def cumulative_ratio(new: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     return ratio
 
 
-def wis_weights(ratio: Tensor, mask: Tensor) -> Tensor:
-    """Ratios divided by their sum over trajectories, for each goal and step ``[G, N, T]``."""
+def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "counted") -> Tensor:
+    """Ratios divided by their sum over trajectories, for each goal and step ``[G, N, T]``.
+
+    A trajectory that is over counts with its last ratio, or not at all; one that never lived does not count.
+    """
     weights = torch.zeros_like(ratio)
     goals, trajectories, steps = ratio.shape
     for j in range(goals):
         for t in range(steps):
             live = [i for i in range(trajectories) if mask[j, i, t]]
             total = sum(ratio[j, i, t].item() for i in live)
+            if finished == "counted":
+                over = [i for i in range(trajectories) if i not in live and mask[j, i].any()]
+                total += sum(ratio[j, i, mask[j, i].nonzero().max()].item() for i in over)
             for i in live:
                 weights[j, i, t] = ratio[j, i, t] / total
     return weights

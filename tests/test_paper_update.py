@@ -111,13 +111,15 @@ def check_relabelling(case: Case, batch: TensorDictBase, goals: Tensor) -> tuple
 def check_weights(
     case: Case, relabelled: TensorDictBase, mask: Tensor, weighted: bool
 ) -> tuple[Tensor, TensorDictBase]:
-    out = CumulativeGoalRatio(case.actor, discount=GAMMA, weighted=weighted, normalization="paper")(relabelled)
+    out = CumulativeGoalRatio(
+        case.actor, discount=GAMMA, weighted=weighted, finished="left_out", normalization="paper"
+    )(relabelled)
     old = case.log_prob(case.weights, inputs_at(relabelled, "original_goal"), flat_actions(relabelled))
     new = case.log_prob(case.weights, inputs_at(relabelled, "desired_goal"), flat_actions(relabelled))
     old, new = old.detach().reshape(mask.shape), new.detach().reshape(mask.shape)
     assert close(out["original_log_prob"][mask], old[mask]) and close(out["action_log_prob"][mask], new[mask])
     ratio = oracles.cumulative_ratio(new, old, mask)
-    weight = oracles.row_weights(oracles.wis_weights(ratio, mask) if weighted else ratio, mask, GAMMA)
+    weight = oracles.row_weights(oracles.wis_weights(ratio, mask, "left_out") if weighted else ratio, mask, GAMMA)
     assert close(out["importance_weight"], weight)
     return weight, out
 

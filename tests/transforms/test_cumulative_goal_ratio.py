@@ -23,17 +23,18 @@ from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("finished", ["counted", "left_out"])
 @pytest.mark.parametrize("normalization", ["paper", "per_decision"])
-def test_weights_equal_products_of_ratios(head, weighted, normalization):
+def test_weights_equal_products_of_ratios(head, weighted, finished, normalization):
     actor = actor_with(head)
     batch = relabelled(actor, lengths=[5, 2, 4, 5])
-    ratio = CumulativeGoalRatio(actor, discount=0.9, weighted=weighted, normalization=normalization)
+    ratio = CumulativeGoalRatio(actor, discount=0.9, weighted=weighted, finished=finished, normalization=normalization)
     out = ratio(batch)
     mask, old = out["collector", "mask"], out["original_log_prob"]
     with torch.no_grad():
         new = actor.get_dist(batch.select(*actor.in_keys)).log_prob(batch["action"])
     rho = oracles.cumulative_ratio(new, old, mask)
-    weights = oracles.wis_weights(rho, mask) if weighted else rho
+    weights = oracles.wis_weights(rho, mask, finished) if weighted else rho
     expected = oracles.row_weights(weights, mask, 0.9)
     if normalization == "per_decision":
         discount = 0.9 ** torch.arange(5.0, dtype=torch.float64)
@@ -240,3 +241,46 @@ def test_nested_keys():
     out, plain = CumulativeGoalRatio(nested)(renamed), CumulativeGoalRatio(actor)(batch)
     assert torch.equal(out["importance_weight"], plain["importance_weight"])
     assert torch.equal(out[key], plain["action_log_prob"])
+
+
+def walks(count: int, right: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Walks of four steps, over two places to the right: moves ``[N, 4]``, live steps ``[N, 4]``, where ``[N, 5]``."""
+    moves = (torch.rand(count, 4, dtype=torch.float64) < right).long()
+    place = torch.cat((torch.zeros(count, 1), (2 * moves - 1).cumsum(-1)), -1)
+    live = (place < 2).cumprod(-1).bool()[:, :-1]
+    return moves, live, place
+
+
+def test_the_weights_estimate_expectations_over_all_walks_and_not_over_the_stragglers():
+    """A weighted sum over live steps is the expectation under the new policy: its bias vanishes."""
+    torch.manual_seed(0)
+    chances = {"old": 0.5, "new": 0.8}
+    moves, live, place = walks(200_000, chances["old"])
+    right = moves.bool()
+    log_ratio = torch.where(right, chances["new"] / chances["old"], (1 - chances["new"]) / (1 - chances["old"])).log()
+    figure = torch.where(live, (place[:, :-1] + 3.0) * (1 + moves), 0).double()
+    _, still, there = (on_policy := walks(200_000, chances["new"]))
+    truth = torch.where(still, (there[:, :-1] + 3.0) * (1 + on_policy[0]), 0).double().mean(0)
+    estimates = {}
+    for finished in ("counted", "left_out"):
+        transform = CumulativeGoalRatio(actor_with("categorical"), finished=finished)
+        weight = transform.ratio(log_ratio.unsqueeze(0), live.unsqueeze(0))[0]
+        estimates[finished] = (weight * figure).sum(0)
+    assert torch.allclose(estimates["counted"], truth, rtol=0.03)
+    assert estimates["left_out"][3] > 2 * truth[3]
+
+
+def test_a_finished_trajectory_keeps_its_share_and_one_that_never_lived_has_none():
+    live = torch.tensor([[[True, False], [True, True], [False, False]]])
+    log_ratio = torch.where(live, torch.tensor([[[3.0, 9.0], [1.0, 2.0], [5.0, 5.0]]]), 1).log()
+    counted, left_out = (
+        CumulativeGoalRatio(actor_with("categorical"), finished=finished).ratio(log_ratio, live)[0].T.tolist()
+        for finished in ("counted", "left_out")
+    )
+    assert counted == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 0.4, 0])]
+    assert left_out == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 1.0, 0])]
+
+
+def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
+    with pytest.raises(ValueError, match="CumulativeGoalRatio: finished must be one of the choices, got 'dropped'"):
+        CumulativeGoalRatio(actor_with("categorical"), finished="dropped")

@@ -25,8 +25,8 @@ class GoalVTrace(TensorDictModuleBase):
     biased under a changed goal; one-step TD moves credit one step per iteration.
 
     Its values are those of the policy, higher than what the batch got under goals it did not pursue (TorchRL's
-    ``TD0Estimator`` knows no ratio and learns the latter), so that more advantages are negative. On Bit Flipping, with 16
-    trajectories and all achieved goals, policies trained on after their first success of 1.0 fall back with these
+    ``TD0Estimator`` knows no ratio and learns the latter), so that more advantages are negative. On Bit Flipping, with
+    16 trajectories and all achieved goals, policies trained on after their first success of 1.0 fall back with these
     values, ``lmbda=0`` included, and stay with ``TD0Estimator``.
 
     Reads ``state_value`` (of :class:`StateValue`), the log-probabilities under both goals, and the relabelled reward;

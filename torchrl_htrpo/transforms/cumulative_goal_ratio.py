@@ -25,10 +25,10 @@ class CumulativeGoalRatio(BatchTransform):
     .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
               w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
 
-    A trajectory that has reached the goal takes no further steps, but it happened: it stays in the sum with the ratio it
-    ended with, so that the weights of step ``t`` estimate an expectation over all trajectories, in which a good policy
-    has few that are still under way. Left out of the sum (the published code), the stragglers share a weight of 1
-    between them however unlikely they are under the new goal, and training may unlearn what was learnt.
+    A trajectory that has reached the goal takes no further steps, but it happened: it stays in the sum with the ratio
+    it ended with, so that the weights of step ``t`` estimate an expectation over all trajectories, in which a good
+    policy has few that are still under way. Left out of the sum (the published code), the stragglers share a weight of
+    1 between them however unlikely they are under the new goal, and training may unlearn what was learnt.
 
     The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
 
@@ -45,8 +45,8 @@ class CumulativeGoalRatio(BatchTransform):
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
-        finished: trajectories that are over are ``"counted"`` in the sum or ``"left_out"``. Those in which the goal held
-            before the first step are always left out.
+        finished: trajectories that are over are ``"counted"`` in the sum or ``"left_out"``. Those in which the goal
+            held before the first step are always left out.
         normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
             per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
             :math:`\lambda = N_\tau N_g`, trajectories times goals, counting those with any live step.
@@ -55,8 +55,8 @@ class CumulativeGoalRatio(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
-        ValueError: if ``finished`` or the normalisation is unknown, the actor writes several log-probabilities, or one of a live step
-            is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
+        ValueError: if ``finished`` or the normalisation is unknown, the actor writes several log-probabilities, or one
+            of a live step is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
