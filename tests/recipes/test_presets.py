@@ -18,7 +18,7 @@ def test_every_preset_takes_a_step(preset, trained, tmp_path):
 def test_the_paper_preset_is_tables_2_and_3(configured):
     cfg = configured("htrpo_fetch", "+preset=paper", tiny=False)
     assert (cfg.batch_steps, cfg.num_goals, cfg.gamma, list(cfg.hidden_sizes)) == (3200, 100, 0.98, [256, 256, 256])
-    assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization) == (5e-4, 20, "paper")
+    assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization, cfg.finished) == (5e-4, 20, "paper", "left_out")
     assert (cfg.trust_region.max_divergence, cfg.trust_region.damping) == (2e-5, 1e-3)
     assert cfg.advantage["_target_"].endswith("TD0Estimator")
     assert cfg.gradient_rows is None and cfg.curvature_rows is None
