@@ -62,7 +62,7 @@ def test_an_entry_expands_to_tasks_systems_and_seeds_the_first_seed_of_all_first
     systems = list(entry("entry=figure_9").entry.runs.bits_16_vtrace)
     assert [(job.seed, job.system) for job in found] == [(seed, system) for seed in (3, 4) for system in systems]
     assert found[1].settings == [
-        "htrpo_bitflip", "num_bits=16", "advantage=goal_vtrace", "critic.updates=20", "head.uniform_share=0.0", "finished=left_out",
+        "htrpo_bitflip", "num_bits=16", "advantage=goal_vtrace", "critic.updates=20", "head.uniform_share=0.0",
         "+system=htrpo_no_qkl", "total_steps=7", "seed=3",
     ]  # fmt: skip
 

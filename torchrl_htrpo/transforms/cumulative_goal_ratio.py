@@ -77,7 +77,7 @@ class CumulativeGoalRatio(BatchTransform):
         discount: float = 0.98,
         weighted: bool = True,
         per_decision: bool = True,
-        finished: Finished = "counted",
+        finished: Finished = "left_out",
         normalization: Normalization = "per_decision",
         chunk_size: int = 8192,
     ) -> None:
