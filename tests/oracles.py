@@ -139,7 +139,7 @@ def cumulative_ratio(new: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     return ratio
 
 
-def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "counted") -> Tensor:
+def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "left_out") -> Tensor:
     """Ratios divided by their sum over trajectories, for each goal and step ``[G, N, T]``.
 
     A trajectory that is over counts with its last ratio, or not at all; one that never lived does not count.

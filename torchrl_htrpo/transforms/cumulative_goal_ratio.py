@@ -16,7 +16,7 @@ from torchrl_htrpo.transforms.base import BatchTransform, validity
 from torchrl_htrpo.transforms.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
 
 Normalization = Literal["per_decision", "paper"]
-Finished = Literal["counted", "left_out"]
+Finished = Literal["left_out", "counted"]
 
 
 class CumulativeGoalRatio(BatchTransform):
@@ -25,10 +25,11 @@ class CumulativeGoalRatio(BatchTransform):
     .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
               w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
 
-    A trajectory that has reached the goal takes no further steps, but it happened: it stays in the sum with the ratio
-    it ended with, so that the weights of step ``t`` estimate an expectation over all trajectories, in which a good
-    policy has few that are still under way. Left out of the sum (the published code), the stragglers share a weight of
-    1 between them however unlikely they are under the new goal, and training may unlearn what was learnt.
+    A trajectory that has reached the goal takes no further steps. Left out of the sum (``finished="left_out"``, as
+    published), the weights of step ``t`` estimate an expectation given that the goal is not reached yet: late steps
+    count as much as early ones, however few trajectories of a good policy get there and however unlikely those are.
+    Kept in it with the ratio it ended with (``"counted"``), they estimate an expectation over all trajectories. The
+    first learns FetchPush faster, the second keeps what was learnt where training goes on after success (docs/results).
 
     The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
 
@@ -45,7 +46,7 @@ class CumulativeGoalRatio(BatchTransform):
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
-        finished: trajectories that are over are ``"counted"`` in the sum or ``"left_out"``. Those in which the goal
+        finished: trajectories that are over are ``"left_out"`` of the sum or ``"counted"``. Those in which the goal
             held before the first step are always left out.
         normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
             per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
