@@ -94,7 +94,7 @@ def draw_sizes(cfg: DictConfig, runs: Runs, path: Path) -> None:
         steps = [(size, step / 1000) for size in sizes for step in ends[size].to_most if math.isfinite(step)]
         if steps:
             way.plot(*zip(*steps, strict=True), "o", alpha=0.6, label=label, color=f"C{place}")
-    for panel, label in ((end, "success at the end"), (way, "first at 0.9 [thousand environment steps]")):
+    for panel, label in ((end, "success at the end"), (way, "first at 0.9 [thousand steps]")):
         panel.set(xlabel=cfg.size, ylabel=label)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
