@@ -22,12 +22,11 @@ class _DiscreteHead(PolicyHead):
         super().__init__(num_features)
         self.uniform_share = uniform_share
 
-    def _mixed(self, logits: Tensor, options: Tensor | int) -> Tensor:
+    def _mixed(self, logits: Tensor, options: Tensor) -> Tensor:
         if not self.uniform_share:
             return logits
         chosen = logits.log_softmax(-1) + math.log1p(-self.uniform_share)
-        floor = math.log(self.uniform_share) - torch.as_tensor(options, device=logits.device, dtype=logits.dtype).log()
-        return torch.logaddexp(chosen, floor)
+        return torch.logaddexp(chosen, math.log(self.uniform_share) - options.to(logits.dtype).log())
 
 
 class CategoricalHead(_DiscreteHead):
@@ -64,7 +63,8 @@ class CategoricalHead(_DiscreteHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``[*B, num_actions]``."""
-        return self._mixed(features, self.num_features)
+        # Filled where it is needed: a number copied to an accelerator would make the host wait.
+        return self._mixed(features, features.new_full((), self.num_features))
 
 
 class OneHotHead(CategoricalHead):
