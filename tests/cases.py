@@ -35,6 +35,7 @@ HEADS: dict[str, Callable[[], PolicyHead]] = {
 }
 # Every family of policies; HEADS are those of a plain action and a closed-form KL.
 ALL_HEADS: dict[str, Callable[[], PolicyHead]] = HEADS | {
+    "uniform_share": lambda: CategoricalHead(4, uniform_share=0.1),
     "masked": lambda: MaskedCategoricalHead(4),
     "multi_categorical": lambda: MultiCategoricalHead([4, 2, 3]),
     "full_covariance": lambda: FullCovarianceHead(2),

@@ -20,7 +20,9 @@ from torchrl_htrpo.transforms import AllGoalSampler, CumulativeGoalRatio, Hindsi
 every_head = pytest.mark.parametrize("head", ALL_HEADS)
 HORIZON = 5
 # torch knows the divergence of these from one another in closed form.
-CLOSED_FORM = {"categorical", "one_hot", "gaussian", "multi_categorical", "full_covariance", "recurrent"}
+CLOSED_FORM = {
+    "categorical", "uniform_share", "one_hot", "gaussian", "multi_categorical", "full_covariance", "recurrent"
+}  # fmt: skip
 # The inverse of tanh costs digits.
 SQUASHED = {"tanh_normal", "tanh_mixture"}
 
