@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, and make. Everything else is installed into $(VENV), in the versions of constraints.txt.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV ?= .venv
 GPU_VENV ?= .venv-warp
 ARGS ?=

@@ -129,8 +129,8 @@ def fit_in_minibatches(actor: ProbabilisticTensorDictSequential, critic: ValueOp
     optimizer = torch.optim.Adam(critic.parameters(), lr=5e-4)
     sampler = RowSampler(CRITIC_ROWS, uniform_share=1.0)
     targets = batch.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
-    for _ in range(CRITIC_UPDATES):
-        loss = objective.loss_critic(sampler(targets))
+    for rows in sampler.draws(targets, CRITIC_UPDATES):
+        loss = objective.loss_critic(rows)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

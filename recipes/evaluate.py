@@ -27,6 +27,8 @@ from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
 def main(cfg: DictConfig) -> None:
     """Load the run's policy, count, draw."""
     trained = OmegaConf.load(Path(cfg.run) / ".hydra" / "config.yaml")
+    if "goal_task" not in trained:
+        raise ValueError(f"evaluate: run must be one on a goal task (of the HTRPO and HER recipes), got {trained.name}")
     trained = OmegaConf.merge(trained, {"device": cfg.device})
     torch.manual_seed(cfg.seed)
 
@@ -39,12 +41,18 @@ def main(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"evaluate: run must be the folder of a run with a checkpoint, got {cfg.run}")
     load_data(Checkpoint(actor=actor), stored, map_location=cfg.device)
 
+    if cfg.gif and not callable(getattr(env, "render", None)):
+        raise TypeError(
+            f"evaluate: gif: {type(env.base_env).__name__} cannot be drawn; the Fetch tasks and Ms. Pac-Man can"
+        )
+
     exploration = ExplorationType[trained.get("eval_exploration", "DETERMINISTIC")]
     evaluation = evaluate(
         env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed, exploration=exploration
     )
     if cfg.gif:
-        record_gif(env, actor, Path(cfg.gif), episodes=cfg.gif_episodes, horizon=trained.horizon)
+        episodes = cfg.gif_episodes
+        record_gif(env, actor, Path(cfg.gif), episodes=episodes, horizon=trained.horizon, exploration=exploration)
         print(f"wrote {cfg.gif}")
     figures = " ".join(f"{name}={figure:.4g}" for name, figure in evaluation.metrics().items())
     print(f"RESULT {figures}")

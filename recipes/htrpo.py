@@ -121,7 +121,7 @@ def train(cfg: DictConfig) -> str:
         "env": EnvRandomness(env),
         **({"optimizer": optimizer} if hasattr(optimizer, "state_dict") else {}),  # HPG's moments
     }
-    watched, taught = PolicyMetrics(actor), HindsightMetrics()
+    watched, taught = PolicyMetrics(actor), HindsightMetrics(task)
     run = Run(directory, cfg.total_steps, name=cfg.name, components=components, backend=cfg.logger, config=lasting(cfg))
     steps = run.restore() if cfg.resume else run.begin()
     if normalizer is not None and not cfg.resume:
@@ -152,8 +152,8 @@ def train(cfg: DictConfig) -> str:
                 apart = {name: loss(before[name])[loss.loss_name] for name, loss in estimates.items()}
             with timeit("critic"):
                 targets = relabelled.select(*critic.in_keys, "value_target", "importance_weight", ("collector", "mask"))
-                for _ in range(cfg.critic.updates):
-                    loss = objective.loss_critic(critic_rows(targets))
+                for minibatch in critic_rows.draws(targets, cfg.critic.updates):
+                    loss = objective.loss_critic(minibatch)
                     critic_optimizer.zero_grad()
                     loss.backward()
                     clip_grad_norm_(critic.parameters(), inf, error_if_nonfinite=True)  # clips nothing: stops at NaN

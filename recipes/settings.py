@@ -60,7 +60,7 @@ RANGES = {
     "total_steps": COUNT,
     "batch_steps": OPTIONAL_COUNT,
     "warmup_steps": Range(whole=True),
-    "chunk_rows": OPTIONAL_COUNT,
+    "chunk_rows": COUNT,
     "num_goals": COUNT,
     "gradient_rows": OPTIONAL_COUNT,
     "curvature_rows": OPTIONAL_COUNT,
@@ -95,8 +95,6 @@ RANGES = {
     "goal_task.success_reward": POSITIVE,
     "goal_task.reached.threshold": POSITIVE,
     "goals.resolution": Range(),
-    "init_scale": POSITIVE,
-    "min_scale": POSITIVE,
     "head.init_scale": POSITIVE,
     "head.min_scale": POSITIVE,
     "head.num_components": COUNT,
@@ -153,6 +151,7 @@ def _episode_rules(cfg: DictConfig) -> dict[str, bool]:
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     return {
         f"eval_exploration={exploration} must be one of {', '.join(EXPLORATIONS)}": exploration in EXPLORATIONS,
+        f"gamma={cfg.get('gamma')} must be below 1: it bounds the values": "agent" not in cfg or cfg.gamma < 1,
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
         f"total_steps={cfg.total_steps} must be at least {warm + batch}: warmup_steps and one batch": (

@@ -1,7 +1,8 @@
-"""TRPO, QKL-TRPO, and TRPO with the plain sampled KL, on ordinary (not goal-conditioned) MuJoCo tasks.
+"""TRPO, QKL-TRPO, and TRPO with the plain sampled KL, on ordinary (not goal-conditioned) gymnasium tasks.
 
     python recipes/trpo_mujoco.py env=Hopper-v5
     python recipes/trpo_mujoco.py env=Swimmer-v5 divergence=kl
+    python recipes/trpo_mujoco.py env=CartPole-v1 head=one_hot
 
 The same objective and optimizer as HTRPO's, on the batch as it was collected. Every key is in
 ``config/trpo_mujoco.yaml``; the last line printed is machine-readable. Source: https://arxiv.org/abs/1502.05477, and
@@ -33,10 +34,10 @@ from torchrl_htrpo import (
     EnvBatch,
     EnvRandomness,
     FiniteGuard,
-    GaussianHead,
     Run,
     RunningNormalizer,
     TrustRegionObjective,
+    action_features,
     make_actor,
     make_critic,
 )
@@ -58,7 +59,7 @@ def train(cfg: DictConfig) -> str:
     finite, env = FiniteGuard(), make_env(cfg)
     size, keys = env.observation_spec["observation"].shape[-1], ["observation"]
     normalizer = RunningNormalizer(size, cfg.input_clip)
-    head = GaussianHead(env.action_spec.shape[-1], cfg.init_scale, cfg.min_scale, bound_mean=False)
+    head = instantiate(cfg.head, action_features(env.action_spec))
     actor = make_actor(head, size, cfg.hidden_sizes, normalizer=normalizer, in_keys=keys).to(cfg.device)
     critic = make_critic(size, cfg.hidden_sizes, normalizer=normalizer, in_keys=keys).to(cfg.device)
 
@@ -95,7 +96,8 @@ def train(cfg: DictConfig) -> str:
         headline="train/episode_return",
         config=lasting(cfg),
     )
-    steps, episode_return, batches = run.restore() if cfg.resume else run.begin(), float("nan"), iter(collector)
+    run.progress["episode_return"] = float("nan")
+    steps, batches = run.restore() if cfg.resume else run.begin(), iter(collector)
     with closing(env), run:
         while steps < cfg.total_steps:
             with timeit("collect"):
@@ -124,16 +126,16 @@ def train(cfg: DictConfig) -> str:
                 **{f"step/{key}": figure for key, figure in result.metrics().items()},
             }
             if ended.any():
-                episode_return = batch["next", "episode_reward"][ended].mean().item()
-                metrics["train/episode_return"] = episode_return
+                run.progress["episode_return"] = batch["next", "episode_reward"][ended].mean().item()
+                metrics["train/episode_return"] = run.progress["episode_return"]
                 metrics["train/episode_length"] = batch["next", "step_count"][ended].float().mean().item()
             run.log(steps, metrics | timeit.todict(prefix="time"))
             timeit.erase()
-            run.show(episode_return=episode_return, kl=result.divergence)
+            run.show(episode_return=run.progress["episode_return"], kl=result.divergence)
             run.save()
         run.draw()
     print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
-    return f"RESULT return={episode_return:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}"
+    return f"RESULT return={run.progress['episode_return']:.1f} env_steps={steps} seconds={run.progress['seconds']:.0f}"
 
 
 def make_env(cfg: DictConfig) -> EnvBase:

@@ -200,7 +200,7 @@ def test_weights_that_collapse_onto_one_trajectory_are_counted_and_told_and_the_
     collected = trajectories(6, 5, actor=actor, values=30)
     collected["action_log_prob"][2] -= 200.0  # the third alone could have been meant for any other goal
     batch = prepared(collected, actor, critic_of())
-    watch = HindsightMetrics()
+    watch = HindsightMetrics(GoalTask(same))
     figures = watch(batch)
     # not quite 1: past a success of the third, its weight goes to the others
     assert figures["hindsight/trajectories"] < 1.5 and "trajectories" in watch.told
@@ -214,7 +214,7 @@ def test_identical_achieved_goals_are_one_goal_however_many_are_asked_for(sample
     collected = trajectories(6, 5, actor=actor)
     collected["next", "achieved_goal"] = torch.full_like(collected["next", "achieved_goal"], 7.0)
     batch = prepared(collected, actor, critic_of(), sampler)
-    assert HindsightMetrics()(batch)["hindsight/goals"] == 1
+    assert HindsightMetrics(GoalTask(same))(batch)["hindsight/goals"] == 1
     assert isinstance(step(batch, actor).status, StepStatus) and flat(actor).isfinite().all()
 
 
@@ -225,6 +225,6 @@ def test_an_empty_trust_region_refuses_the_step_with_its_reason_told():
     objective = TrustRegionObjective(actor)
     result = TrustRegionOptimizer(objective.trainable_params, 1e-300).step(objective.problem(batch))
     assert not result.accepted and torch.equal(flat(actor), before)
-    watch = HindsightMetrics()
+    watch = HindsightMetrics(GoalTask(same))
     watch(batch, result.status)
     assert result.status.name in watch.told and result.metrics()["accepted"] == 0

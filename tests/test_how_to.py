@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/how_to").glob("*.py"))
-NEEDS = {"own_environment": "gymnasium", "ray_collector": "ray"}
+NEEDS = {"own_environment": "gymnasium", "ray_collector": "ray", "trpo_alone": "mujoco"}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -19,7 +23,13 @@ def test_a_how_to_runs_and_its_assertions_hold(path):
     needed = NEEDS.get(path.stem)
     if needed and not find_spec(needed):
         pytest.skip(f"needs {needed}")
-    runpy.run_path(str(path), run_name="__main__")
+    if "torchrun" in path.read_text():
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        subprocess.run(
+            [*TORCHRUN, str(path)], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, timeout=300
+        )
+    else:
+        runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

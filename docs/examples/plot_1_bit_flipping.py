@@ -11,6 +11,7 @@ import torch
 from tensordict.nn import TensorDictSequential
 from torchrl.collectors import Collector
 from torchrl.envs import Compose
+from torchrl.objectives.value import TD0Estimator
 
 import torchrl_htrpo as ht
 
@@ -19,10 +20,11 @@ torch.manual_seed(0)
 # %%
 # A task, a policy and a critic
 # -----------------------------
-# 32 strings are flipped at once. An observation and a goal have six bits each, and there are six actions.
-env = ht.BitFlipEnv(num_bits=6, num_envs=32, seed=0)
+# 32 strings are flipped at once. An observation and a goal have six bits each, and there are six actions, of which one
+# per cent is drawn evenly, so that none dies out. The policy is examined in an environment of its own.
+env, exam = (ht.BitFlipEnv(num_bits=6, num_envs=32, seed=seed) for seed in (0, 1))
 task = env.task("paper_code")
-actor = ht.make_actor(ht.CategoricalHead(6), 12, (64, 64))
+actor = ht.make_actor(ht.CategoricalHead(6, uniform_share=0.01), 12, (64, 64))
 critic = ht.make_critic(12, (64, 64))
 
 # %%
@@ -30,7 +32,7 @@ critic = ht.make_critic(12, (64, 64))
 # ----------------------------------------------
 # Every distinct state reached becomes a goal. Each part is a TorchRL transform or module, so they chain.
 hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, discount=0.9))
-advantage = TensorDictSequential(ht.StateValue(critic), ht.GoalVTrace(gamma=0.9))
+advantage = TensorDictSequential(ht.StateValue(critic), TD0Estimator(gamma=0.9, value_network=None))
 live_rows = ht.RowSampler()
 objective = ht.TrustRegionObjective(actor, critic)
 optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
@@ -41,7 +43,7 @@ adam = torch.optim.Adam(critic.parameters(), lr=1e-3)
 # --------
 # Each iteration collects 32 episodes, relabels them, takes one trust-region step and fits the critic.
 steps, evaluations = [], []
-for batch in Collector(env, actor, frames_per_batch=192, total_frames=1920):
+for batch in Collector(env, actor, frames_per_batch=192, total_frames=1920, reset_at_each_iter=True):
     rows = live_rows(advantage(hindsight(batch)))
     result = optimizer.step(objective.problem(rows))
     for _ in range(20):
@@ -50,7 +52,7 @@ for batch in Collector(env, actor, frames_per_batch=192, total_frames=1920):
         loss.backward()
         adam.step()
     steps.append(batch.numel() * (len(steps) + 1))
-    evaluations.append(ht.evaluate(env, actor, task, episodes=200, horizon=6))
+    evaluations.append(ht.evaluate(exam, actor, task, episodes=200, horizon=6))
 
 # %%
 # What came of the last step, as data:

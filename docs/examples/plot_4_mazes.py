@@ -52,8 +52,8 @@ adam = torch.optim.Adam(critic.parameters(), lr=1e-3)
 for batch in Collector(env, actor, frames_per_batch=1024, total_frames=8192):
     relabelled = advantage(hindsight(batch))
     result = optimizer.step(objective.problem(rows(relabelled)))
-    for _ in range(10):
-        loss = objective.loss_critic(some(relabelled))
+    for minibatch in some.draws(relabelled, 10):
+        loss = objective.loss_critic(minibatch)
         adam.zero_grad()
         loss.backward()
         adam.step()

@@ -24,6 +24,8 @@ from torchrl_htrpo import (
     make_goal_env,
 )
 
+GAMMA = 0.95
+
 
 class Slide(gymnasium.Env):
     """Move along a line to a goal; ``info`` tells what a push cost."""
@@ -64,8 +66,8 @@ torch.manual_seed(0)
 task = GoalTask(Within(0.1), reward)
 env, exam = make_goal_env(make, 16, seed=0), make_goal_env(make, 16, seed=1)
 actor, critic = make_actor(GaussianHead(1), 2, (32, 32)), make_critic(2, (32, 32))
-hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(task), CumulativeGoalRatio(actor))
-prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.95))
+hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(task), CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=GAMMA))
 objective, rows = TrustRegionObjective(actor, critic), RowSampler(4096)
 optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)

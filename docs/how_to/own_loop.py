@@ -3,13 +3,13 @@
 import torch
 from torchrl.collectors import Collector
 from torchrl.envs import Compose
+from torchrl.objectives.value import TD0Estimator
 
 from torchrl_htrpo import (
     AllGoalSampler,
     BitFlipEnv,
     CategoricalHead,
     CumulativeGoalRatio,
-    GoalVTrace,
     HindsightRelabel,
     RowSampler,
     StateValue,
@@ -20,13 +20,13 @@ from torchrl_htrpo import (
     make_critic,
 )
 
-BITS = 6
+BITS, GAMMA = 6, 0.9
 
 torch.manual_seed(0)
 env = BitFlipEnv(BITS, num_envs=16, seed=0)
-actor, critic = make_actor(CategoricalHead(BITS), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
-hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor))
-prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.9))
+actor, critic = make_actor(CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
+hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
 objective = TrustRegionObjective(actor, critic)
 optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
@@ -44,9 +44,9 @@ collector = Collector(
 for batch in collector:  # [16, BITS]: a trajectory in a row
     relabelled = prepare(batch)  # [goals, 16, BITS]
     optimizer.step(objective.problem(rows(relabelled)))
-    for _ in range(10):
+    for minibatch in critic_rows.draws(relabelled, 10):
         critic_optimizer.zero_grad()
-        objective.loss_critic(critic_rows(relabelled)).backward()
+        objective.loss_critic(minibatch).backward()
         critic_optimizer.step()
 
 exam = BitFlipEnv(BITS, num_envs=64, seed=1)

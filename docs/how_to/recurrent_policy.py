@@ -23,7 +23,7 @@ from torchrl_htrpo import (
     with_history,
 )
 
-STEPS = 8
+STEPS, GAMMA = 8, 0.9
 
 
 class BlindWalk(PositionGoalEnv):
@@ -54,8 +54,8 @@ def train(with_memory: bool) -> float:
         keys, joins, sizes = ("observation", "desired_goal"), [None, None], [2, 2]
     actor = make_actor(GaussianHead(1, init_scale=0.5), sizes[0], (32,), normalizer=joins[0], in_keys=keys)
     critic = make_critic(sizes[1], (32,), normalizer=joins[1], in_keys=keys)
-    hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(env.task()), CumulativeGoalRatio(actor))
-    prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.9))
+    hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
+    prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=GAMMA))
     objective, rows = TrustRegionObjective(actor, critic), RowSampler(1024)
     optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)

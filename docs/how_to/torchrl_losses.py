@@ -3,13 +3,13 @@
 import torch
 from torchrl.envs import Compose
 from torchrl.objectives import A2CLoss, ClipPPOLoss
+from torchrl.objectives.value import TD0Estimator
 
 from torchrl_htrpo import (
     AllGoalSampler,
     BitFlipEnv,
     CategoricalHead,
     CumulativeGoalRatio,
-    GoalVTrace,
     HindsightRelabel,
     RowSampler,
     StateValue,
@@ -18,7 +18,7 @@ from torchrl_htrpo import (
     make_critic,
 )
 
-BITS = 6
+BITS, GAMMA = 6, 0.9
 
 
 def train(loss_class: type, epochs: int, lr: float) -> float:
@@ -26,8 +26,8 @@ def train(loss_class: type, epochs: int, lr: float) -> float:
     torch.manual_seed(0)
     env = BitFlipEnv(BITS, num_envs=16, seed=0)
     actor, critic = make_actor(CategoricalHead(BITS), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
-    hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor))
-    prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=0.9))
+    hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
+    prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
     rows = RowSampler()
     # What the losses read (these are their default keys):
     #   advantage          of the action under the new goal, without any ratio;

@@ -74,7 +74,7 @@ class Summary:
     """One system on one task, over seeds."""
 
     seeds: int
-    steps: int
+    steps: tuple[int, int]
     mean: float
     low: float
     high: float
@@ -88,10 +88,11 @@ def summary(tables: list[Table]) -> Summary:
     """Summarise the runs of a system: the end of training, the way there, and the time."""
     metric = metric_of(tables[0])
     last = np.array([end_of(table) for table in tables])
+    lengths = [table[metric][-1][0] for table in tables]
     low, high = interval(last)
     return Summary(
         seeds=len(tables),
-        steps=max(table[metric][-1][0] for table in tables),
+        steps=(min(lengths), max(lengths)),
         mean=float(last.mean()),
         low=float(low),
         high=float(high),

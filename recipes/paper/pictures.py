@@ -126,7 +126,7 @@ def row(task: str, system: str, tables: list[Table], paper: str) -> str:
     spread = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.seeds > 1 else ""
     end = f"{found.mean:.{digits}f}{spread}"
     way = ("", "") if metric_of(tables[0]) == RETURN else (reached(found.to_half), reached(found.to_most))
-    cells = [task, system, found.seeds, thousands(found.steps), end, f"{found.iqm:.{digits}f}", *way]
+    cells = [task, system, found.seeds, lengths(*found.steps), end, f"{found.iqm:.{digits}f}", *way]
     minutes = f"{found.seconds / 60:.1f}" if found.seconds else ""
     return "| " + " | ".join(map(str, [*cells, minutes, paper])) + " |"
 
@@ -134,6 +134,12 @@ def row(task: str, system: str, tables: list[Table], paper: str) -> str:
 def reached(steps: list[float]) -> str:
     """When each seed came there, in thousand steps; a dash for one that did not."""
     return ", ".join(thousands(step) if math.isfinite(step) else "-" for step in steps)
+
+
+def lengths(shortest: float, longest: float) -> str:
+    """How long the runs were, where they ended at different steps from the shortest to the longest."""
+    low, high = thousands(shortest), thousands(longest)
+    return high if low == high else f"{low.removesuffix(' k')} to {high}"
 
 
 def thousands(steps: float) -> str:

@@ -85,3 +85,13 @@ def test_an_environment_without_the_goals_of_a_task_is_refused_before_anything_i
         GoalTask(same, achieved_goal="place").check(env)
     with pytest.raises(ValueError, match=r"'step_count' must be of floats, got torch.int64"):
         GoalTask(same, achieved_goal="step_count").check(env)
+
+
+def test_a_termination_is_a_failure_unless_it_may_have_been_the_success():
+    batch = trajectories(2, 3)
+    batch["next", "achieved_goal"][0, 2] = batch["desired_goal"][0, 2]  # reached in the last step of the first
+    batch["next", "achieved_goal"][1] = batch["desired_goal"][1] + 1
+    batch["next", "terminated"][:, 2] = True
+    assert GoalTask(same).failure(batch)[:, 2].tolist() == [False, True]
+    assert GoalTask(same, ends_at_success=False).failure(batch)[:, 2].tolist() == [True, True]
+    assert not GoalTask(same, ends_at_success=False).failure(batch)[:, :2].any()

@@ -11,7 +11,7 @@ from torchrl import torchrl_logger
 
 from tests.cases import ALL_HEADS, actor_with, trajectories
 from torchrl_htrpo.evaluation import PolicyMetrics
-from torchrl_htrpo.modules import CategoricalHead, GaussianHead, GaussianMixtureHead, MixedHead, make_actor
+from torchrl_htrpo.modules import CategoricalHead, GaussianMixtureHead, MixedHead, make_actor
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_every_policy_may_be_watched(head):
     actor = actor_with(head)
     figures = PolicyMetrics(actor)(trajectories(actor=actor))
     assert all(isinstance(value, float) and name.startswith("policy/") for name, value in figures.items())
-    assert bool(figures) == (head in {"mixture", "tanh_mixture", "mixed"})
+    assert bool(figures) == (head in {"gaussian", "recurrent", "mixture", "tanh_mixture", "mixed"})
 
 
 def test_a_mixture_tells_of_collapsed_scales_and_weights():
@@ -77,5 +77,5 @@ def test_a_head_of_parts_speaks_for_its_parts(warned):
 
 
 def test_a_policy_without_a_head_or_with_one_that_says_nothing_has_no_figures():
-    assert PolicyMetrics(make_actor(GaussianHead(1), 4))(TensorDict(loc=torch.zeros(1), scale=torch.ones(1))) == {}
+    assert PolicyMetrics(make_actor(CategoricalHead(2), 4))(TensorDict(logits=torch.zeros(2))) == {}
     assert PolicyMetrics(torch.nn.Linear(1, 1))(TensorDict()) == {}

@@ -113,3 +113,11 @@ def test_all_figures_go_to_a_logger_as_numbers():
     metrics = summarize(by_hand(), GoalTask(same)).metrics()
     assert metrics["success"] == 0.75 and metrics["episodes"] == 4.0
     assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_a_seeded_evaluation_leaves_the_episodes_to_come_as_they_were(env, actor):
+    state = env.rng_state()
+    expected = env.reset()["desired_goal"]
+    env.set_rng_state(state)
+    evaluate(env, actor, env.task(), episodes=10, horizon=4, seed=7)
+    assert torch.equal(env.reset()["desired_goal"], expected)

@@ -157,3 +157,14 @@ def test_another_logger_gets_what_the_table_gets(opened, tmp_path):
     run.begin()
     iterate(run, 10)
     assert list(tmp_path.rglob("events.out.*"))
+
+
+def test_a_run_that_has_no_figure_of_its_headline_yet_goes_on_and_ends_without_a_curve(opened, tmp_path):
+    with opened(headline="train/episode_return") as run:
+        run.begin()
+        run.log(10, {"critic/loss": 1.0})
+        run.save()
+    with opened(headline="train/episode_return") as again:
+        assert again.restore() == 10
+        again.draw()
+    assert (tmp_path / "metrics.csv").exists() and not (tmp_path / "learning_curve.png").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from torchrl.envs import ExplorationType
+from torchrl.envs.utils import exploration_type
 
 from torchrl_htrpo.envs import BitFlipEnv
 from torchrl_htrpo.evaluation import record_gif
@@ -34,6 +36,14 @@ def test_every_step_of_every_episode_is_a_picture_in_order(tmp_path, actor):
     assert frames.shape == (8, 16, 16, 3) and env.size == (16, 16)
     assert frames[:, 0, 0, 0].tolist() == [10 * k for k in range(1, 9)]
     assert imageio.immeta(file)["duration"] == 50  # milliseconds
+
+
+@pytest.mark.parametrize("exploration", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
+def test_the_policy_is_asked_for_the_action_that_was_meant(tmp_path, actor, exploration):
+    asked = []
+    actor.register_forward_hook(lambda *_: asked.append(exploration_type()))
+    record_gif(Drawn(4), actor, tmp_path / "policy.gif", episodes=1, horizon=4, size=16, exploration=exploration)
+    assert asked == [exploration] * 4
 
 
 def test_an_environment_that_cannot_draw_itself_is_refused_by_name(tmp_path, actor):

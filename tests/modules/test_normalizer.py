@@ -72,3 +72,9 @@ def test_achieved_and_desired_goals_share_statistics():
     assert normalizer.goal.count == 10 and normalizer.observation.count == 5
     joined = normalizer(observation, desired)
     assert torch.equal(joined, torch.cat((normalizer.observation(observation), normalizer.goal(desired)), -1))
+
+
+def test_without_a_bound_nothing_is_clipped():
+    normalizer = GoalNormalizer(1, 1, clip=None)
+    normalizer.update(torch.randn(100, 1), torch.randn(100, 1))
+    assert (normalizer(torch.tensor([[1e3]]), torch.tensor([[-1e3]])).abs() > 100).all()

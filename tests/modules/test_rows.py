@@ -35,8 +35,14 @@ def test_marked_rows_are_evaluated_and_others_are_zero(shape, chunk_size):
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4)])
 @pytest.mark.parametrize("chunk_size", [1, 5, 1000])
 def test_evaluating_every_row_gives_the_same(shape, chunk_size):
-    batch = batch_of(shape)
-    assert torch.equal(_map_all(total, batch, chunk_size), total(batch))
+    batch, sizes = batch_of(shape), []
+
+    def counted(rows):
+        sizes.append(len(rows))
+        return total(rows)
+
+    assert torch.equal(_map_all(counted, batch, torch.device("cpu"), chunk_size), total(batch))
+    assert max(sizes) <= chunk_size
 
 
 def test_nothing_marked_gives_zeros_of_the_right_dtype():

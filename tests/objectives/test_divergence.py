@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tensordict import TensorDict
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from torch import nn
 from torch.distributions import kl_divergence
 
 from tests import oracles
 from tests.cases import HEADS, actor_with, ravel, trajectories, unravel, weighted
 from torchrl_htrpo.modules import CategoricalHead, make_actor
-from torchrl_htrpo.objectives import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss
+from torchrl_htrpo.modules.log_prob import action_log_prob
+from torchrl_htrpo.objectives import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
+from torchrl_htrpo.optim import TrustRegionOptimizer
+from torchrl_htrpo.optim.values import value_and_gradient
 
 LOSSES = [QKLLoss, SampledKLLoss, KLLoss]
 CLOSED_FORM = ["categorical", "one_hot", "gaussian", "tanh_normal"]
@@ -219,3 +225,49 @@ def test_a_missing_entry_is_named(loss_class):
     actor = actor_with("categorical")
     with pytest.raises(KeyError, match=f"{loss_class.__name__}: input must be a tensordict with the key 'action'"):
         loss_class(actor)(trajectories(actor=actor).exclude("action"))
+
+
+def twins(shared):
+    """Observation and goal through encoders that are one module, or two with tied weights."""
+    first = nn.Linear(2, 3).double()
+    second = first if shared == "module" else nn.Linear(2, 3).double()
+    second.weight = first.weight
+    head = nn.Sequential(nn.Linear(6, 4).double())
+    return ProbabilisticTensorDictSequential(
+        TensorDictModule(first, ["observation"], ["a"]),
+        TensorDictModule(second, ["desired_goal"], ["b"]),
+        TensorDictModule(lambda a, b: torch.cat((a, b), -1).tanh(), ["a", "b"], ["c"]),
+        TensorDictModule(head, ["c"], ["logits"]),
+        CategoricalHead(4).action_module("action"),
+    )
+
+
+@pytest.mark.parametrize("shared", ["module", "weight"])
+@pytest.mark.parametrize("loss_class", [QKLLoss, KLLoss])
+def test_weights_that_two_modules_share_are_one_parameter_and_take_the_whole_step(shared, loss_class):
+    actor = twins(shared)
+    td = TensorDict(observation=torch.randn(30, 2).double(), desired_goal=torch.randn(30, 2).double(), batch_size=[30])
+    with torch.no_grad():
+        batch = actor(td).select("observation", "desired_goal", "action", "action_log_prob")
+    batch["advantage"] = torch.randn(30, 1).double()
+    objective = TrustRegionObjective(actor, divergence=loss_class)
+    params = objective.trainable_params
+    assert len({leaf.data_ptr() for leaf in params.values()}) == len(params.keys()) == len(list(actor.parameters()))
+    log_prob = action_log_prob(actor, batch)
+    surrogate = ((log_prob - log_prob.detach()).exp() * batch["advantage"].squeeze(-1)).mean()
+    gradients = torch.autograd.grad(surrogate, list(actor.parameters()))
+    expected = {
+        parameter.data_ptr(): gradient for parameter, gradient in zip(actor.parameters(), gradients, strict=True)
+    }
+    problem = objective.problem(batch)
+    _, _, found = value_and_gradient(problem, params.data.clone())
+    for name, leaf in params.items():
+        torch.testing.assert_close(found[name], expected[leaf.data_ptr()])
+    before = params.data.clone()
+    result = TrustRegionOptimizer(params, 0.01).step(problem)
+    assert result.accepted
+    moved = {name: (params.data[name] - before[name]).norm().item() for name in params.sorted_keys}
+    assert all(distance > 0 for distance in moved.values())
+    assert sum(distance**2 for distance in moved.values()) ** 0.5 == pytest.approx(
+        result.step_norm * result.step_fraction
+    )

@@ -13,6 +13,7 @@ from tests import oracles
 from tests.cases import HEADS, actor_with, ravel, trajectories, unravel, weighted
 from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
+from torchrl_htrpo.objectives.trust_region import _safe
 from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer, curvature
 from torchrl_htrpo.transforms import RowSampler
 
@@ -323,3 +324,23 @@ def test_a_missing_entry_is_named(missing):
             KeyError, match=f"TrustRegionObjective: input must be a tensordict with the key '{missing}'"
         ):
             use(batch)
+
+
+@pytest.mark.parametrize("divergence", [KLLoss, SampledKLLoss])
+def test_rows_for_the_curvature_are_what_a_hessian_is_taken_of(divergence):
+    actor = actor_with("gaussian")
+    objective = TrustRegionObjective(actor, divergence=divergence)
+    batch, other = batch_for(actor), batch_for(actor).exclude("advantage")
+    params = objective.trainable_params.data.clone()
+    vector = unravel(torch.randn_like(ravel(params)), params)
+    both, own, alone = (
+        curvature(objective.problem(*rows), params) @ vector
+        for rows in ((batch, other), (batch,), (other.set("advantage", torch.zeros(*other.shape, 1)),))
+    )
+    torch.testing.assert_close(ravel(both), ravel(alone))
+    assert not torch.allclose(ravel(both), ravel(own))
+
+
+def test_rows_of_no_weight_give_their_place_to_one_that_counts():
+    rows = TensorDict(x=torch.tensor([1.0, torch.inf, 3.0, torch.nan]), batch_size=[4])
+    assert _safe(rows, torch.tensor([0.1, 0.0, 0.5, 0.0]))["x"].tolist() == [1.0, 3.0, 3.0, 3.0]

@@ -155,3 +155,12 @@ def test_curvature_that_is_not_finite_is_left_to_the_iteration():
 def test_it_needs_rows():
     with pytest.raises(ValueError, match="KroneckerPreconditioner: num_rows must be a positive integer, got 0"):
         KroneckerPreconditioner(0)
+
+
+def test_directions_in_which_no_row_moves_do_no_harm_without_damping():
+    params, residuals, _ = case()
+    flat_x = torch.zeros(ROWS, 3, dtype=torch.float64)  # the first layer's weights move nothing
+    fn = network()
+    operator = GaussNewtonOperator([(lambda p: fn(p, flat_x), residuals[0][1])], params)
+    solve = KroneckerPreconditioner()(operator, 0.0)
+    assert all(leaf.isfinite().all() for leaf in solve(operator @ params.clone()).values())

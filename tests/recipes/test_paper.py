@@ -156,10 +156,17 @@ def test_a_summary_says_where_seeds_end_and_when_they_got_there():
     data = module("data")
     tables = [{"eval/success": [(100, 0.1), (200, last)], "seconds": [(200, 30.0)]} for last in (0.5, 0.7, 0.9, 1.0)]
     found = data.summary(tables)
-    assert (found.seeds, found.steps, found.seconds) == (4, 200, 30.0)
+    assert (found.seeds, found.steps, found.seconds) == (4, (200, 200), 30.0)
     assert found.mean == pytest.approx(0.775) and found.iqm == pytest.approx(0.8)  # the middle half
     assert 0.5 <= found.low < 0.775 < found.high <= 1.0
     assert found.to_half == [200.0] * 4 and found.to_most == [math.inf, math.inf, 200.0, 200.0]
+
+
+@pytest.mark.parametrize(("ends", "shown"), [((599_040, 999_040), "599 to 999 k"), ((1500, 1500), "1.5 k")])
+def test_runs_of_different_lengths_are_told_apart(ends, shown):
+    data, pictures = module("data"), module("pictures")
+    tables = [{"eval/success": [(end, 1.0)]} for end in ends]
+    assert data.summary(tables).steps == ends and f"| 2 | {shown} |" in pictures.row("task", "system", tables, "")
 
 
 def test_returns_are_judged_by_the_last_tenth():

@@ -55,6 +55,7 @@ BAD = {
     "target_success": 2,
     "hidden_sizes": "[8,0]",
     "gradient_rows": 0,
+    "chunk_rows": "null",
     "eval_every": 0,
     "goal_task.reached.threshold": 0,
     "trust_region.search.divergence_tolerance": 0.5,
@@ -66,7 +67,7 @@ def test_a_value_outside_its_range_is_refused_by_name(key, value, configured, se
     cfg = configured("htrpo_fetch", f"{key}={value}")
     with pytest.raises(ValueError, match=r"^htrpo_fetch_reach: ") as refused:
         settings.check(cfg)
-    shown = OmegaConf.select(cfg, key)
+    shown = "null" if value == "null" else OmegaConf.select(cfg, key)
     assert f"{key}={shown} must be {settings.RANGES[key]}" in str(refused.value)
 
 
@@ -169,3 +170,8 @@ def test_what_may_change_when_a_run_goes_on_is_left_out_of_what_must_not(configu
     kept = settings.lasting(configured("htrpo_fetch"))
     assert not kept.keys() & settings.FREE and "num_threads" not in kept["env"]
     assert kept["trust_region"]["max_divergence"] == 0.005 and kept["env"]["num_envs"] == 4
+
+
+def test_values_bounded_by_a_discount_need_one_below_1(configured, settings):
+    with pytest.raises(ValueError, match="gamma=1.0 must be below 1"):
+        settings.check(configured("her_bitflip", "gamma=1.0"))

@@ -29,12 +29,34 @@ def test_every_divergence_steps_within_its_trust_region(divergence, trained, tmp
     assert (tmp_path / "learning_curve.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("policy", [("head=gmm",), ("head=tanh_normal",), ("head=one_hot", "env=CartPole-v1")])
+def test_any_policy_will_do(policy, trained, tmp_path):
+    assert trained(*policy, directory=tmp_path).startswith("RESULT return=")
+    assert any(accepted for _, accepted in read_table(tmp_path / "metrics.csv")["step/accepted"])
+
+
 @pytest.mark.slow
 def test_a_run_through_the_command_line(tmp_path):
     pytest.importorskip("mujoco")
     done = run("trpo_mujoco", *TINY, "total_steps=200", "hydra.run.dir=made", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith("RESULT return=")
+    examined = run("evaluate", "run=made", folder=tmp_path)
+    assert examined.returncode and "run must be one on a goal task" in examined.stderr
+
+
+def test_a_run_in_which_no_episode_ends_goes_on_and_ends(trained, tmp_path):
+    endless = ("env=HalfCheetah-v5", "reset_each_batch=true")
+    trained(*endless, "total_steps=200", directory=tmp_path)
+    assert trained(*endless, f"resume={tmp_path}", directory=tmp_path / "unused").startswith(
+        "RESULT return=nan env_steps=600"
+    )
+
+
+def test_a_finished_run_still_knows_its_return(trained, tmp_path):
+    line = trained(directory=tmp_path)
+    again = trained(f"resume={tmp_path}", directory=tmp_path / "unused")
+    assert again.split()[:3] == line.split()[:3] and "nan" not in line
 
 
 def test_two_halves_are_the_whole_bit_for_bit_where_batches_begin_new_episodes(trained, tmp_path):
@@ -66,7 +88,7 @@ def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
         ("max_kl=-1", "max_kl=-1 must be a number above 0"),
         ("critic.epochs=0", "critic.epochs=0 must be a whole number of at least 1"),
         ("batch_steps=201", "batch_steps=201 must be a multiple of num_envs = 2"),
-        ("init_scale=0", "init_scale=0 must be a number above 0"),
+        ("head.init_scale=0", "init_scale=0 must be a number above 0"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_any_work(override, said, trained, tmp_path):

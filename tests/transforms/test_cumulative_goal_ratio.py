@@ -284,3 +284,9 @@ def test_a_finished_trajectory_keeps_its_share_and_one_that_never_lived_has_none
 def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
     with pytest.raises(ValueError, match="CumulativeGoalRatio: finished must be one of the choices, got 'dropped'"):
         CumulativeGoalRatio(actor_with("categorical"), finished="dropped")
+
+
+@pytest.mark.parametrize(("discount", "normalization"), [(1.5, "per_decision"), (-0.1, "paper"), (1.0, "paper")])
+def test_a_discount_that_leaves_no_weights_is_refused(discount, normalization):
+    with pytest.raises(ValueError, match=r"discount must be in \[0, 1"):
+        CumulativeGoalRatio(actor_with("categorical"), discount=discount, normalization=normalization)

@@ -187,3 +187,24 @@ def test_filtering_compiles_whole():
         generator=torch.Generator().manual_seed(4),
     )
     assert torch.equal(out[0], expected[0]) and torch.equal(out[1], expected[1])
+
+
+def test_where_only_impossible_ratios_are_left_nothing_weighs_and_nothing_is_nan():
+    log_ratio = torch.tensor([[[0.0, 0.5], [-math.inf, -math.inf]]])
+    live = torch.tensor([[[True, False], [True, True]]])
+    assert torch.equal(trajectory_weights(log_ratio, live), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))
+
+
+def test_what_is_not_a_number_is_not_hidden():
+    log_ratio, live = torch.tensor([[[math.nan], [0.0]]]), torch.ones(1, 2, 1, dtype=torch.bool)
+    assert trajectory_weights(log_ratio, live).isnan().all()
+
+
+def test_the_nearest_goals_are_found_however_far_the_origin():
+    far = 1000 * torch.tensor([[2.0, 2.0]])  # of 30 candidates on a ring, one is next to the goal
+    angle = torch.arange(30) / 5
+    candidates = far + (1 + angle.unsqueeze(-1) / 10) * torch.stack((angle.cos(), angle.sin()), -1)
+    candidates[17] = far + 0.01
+    nobody = torch.zeros(30, dtype=torch.bool)
+    index, _ = filter_goals(candidates, ~nobody, far.expand(30, 2), 1, in_region=nobody, scale=torch.ones(2))
+    assert index.item() == 17

@@ -231,3 +231,17 @@ def test_goals_of_single_steps_are_refused():
     assert HindsightRelabel(GoalTask(same))(FinalGoalSampler()(batch)).shape == (1, 6, 6)
     with pytest.raises(ValueError, match="must be the same at every step of a trajectory"):
         HindsightRelabel(GoalTask(same))(FutureGoalSampler()(batch))
+
+
+@pytest.mark.parametrize("ends_at_success", [True, False])
+def test_being_caught_on_the_own_goal_is_being_caught_under_another_where_success_ends_nothing(ends_at_success):
+    batch = trajectories(1, 3)
+    batch["desired_goal"] = batch["next", "desired_goal"] = torch.ones(1, 3, 2).double()
+    batch["next", "achieved_goal"] = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]]).double()
+    batch["achieved_goal"] = torch.full((1, 3, 2), 9.0).double()
+    batch["next", "terminated"] = batch["next", "done"] = torch.tensor([[[False], [False], [True]]])
+    batch["next", "truncated"] = torch.zeros(1, 3, 1, dtype=torch.bool)
+    batch = with_goals(batch, torch.tensor([[7.0, 7.0]]).double())
+    out = HindsightRelabel(GoalTask(same, ends_at_success=ends_at_success))(batch)
+    assert out["next", "terminated"][0, 0, 2].item() is not ends_at_success
+    assert out["next", "truncated"][0, 0, 2].item() is ends_at_success

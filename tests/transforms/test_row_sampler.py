@@ -75,6 +75,27 @@ def test_without_a_budget_every_live_row_comes_once():
     assert torch.equal(rows["importance_weight"], batch["importance_weight"][mask])
 
 
+@pytest.mark.parametrize("num_rows", [7, 1000, None])
+def test_several_draws_are_those_of_as_many_calls(num_rows):
+    batch = weighted()
+    calls, draws = (RowSampler(num_rows, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    several = list(draws.draws(batch, 4))
+    assert len(several) == 4 and all(bitwise_equal(rows, calls(batch)) for rows in several)
+    assert num_rows != 7 or not bitwise_equal(several[0], several[1])
+
+
+def test_what_is_done_to_one_draw_does_not_show_in_the_next():
+    for num_rows in (7, None):
+        first, second = RowSampler(num_rows).draws(weighted(), 2)
+        first["importance_weight"] = torch.zeros_like(first["importance_weight"])
+        assert second["importance_weight"].any()
+
+
+def test_gradients_are_on_between_draws():
+    for _ in RowSampler(7).draws(weighted(), 2):
+        assert torch.is_grad_enabled()
+
+
 @pytest.mark.parametrize("spare", [0, 1, 1000])
 def test_a_budget_for_more_rows_than_live_takes_each_once_with_its_weight(spare):
     batch = weighted()

@@ -75,6 +75,9 @@ class GoalTask:
         success_reward: the reward of ``sparse``.
         achieved_goal: key of the achieved goal; its state after the step is read under ``"next"``.
         desired_goal: key of the desired goal.
+        ends_at_success: whether the environment terminates an episode where its goal is reached, so that such a
+            termination is no failure. Say ``False`` where it terminates for other reasons only (a fall, an enemy), or
+            never.
 
     Raises:
         ValueError: if ``reward`` is neither a preset nor callable.
@@ -92,6 +95,7 @@ class GoalTask:
     success_reward: float = 1.0
     achieved_goal: NestedKey = "achieved_goal"
     desired_goal: NestedKey = "desired_goal"
+    ends_at_success: bool = True
 
     def __post_init__(self) -> None:
         if not callable(self.reward) and self.reward not in _PRESETS:
@@ -149,6 +153,18 @@ class GoalTask:
             Booleans ``[*B]``.
         """
         return self.reached(tensordict.get(self.next_achieved_goal), tensordict.get(self.desired_goal))
+
+    def failure(self, tensordict: TensorDictBase) -> Tensor:
+        """Whether each step terminated its episode by something else than a success: a fall, an enemy.
+
+        Args:
+            tensordict: ``[*B]`` as collected.
+
+        Returns:
+            Booleans ``[*B]``.
+        """
+        terminated = tensordict.get(("next", "terminated")).squeeze(-1)
+        return terminated & ~self.success(tensordict) if self.ends_at_success else terminated
 
     def compute_reward(self, tensordict: TensorDictBase) -> Tensor:
         """The reward of each step for the goal it now carries.

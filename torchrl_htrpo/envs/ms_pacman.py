@@ -70,7 +70,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: the same cell."""
-        return GoalTask(same, reward, success_reward)
+        return GoalTask(same, reward, success_reward, ends_at_success=False)
 
     def _set_seed(self, seed: int | None) -> None:
         self.generator = torch.Generator().manual_seed(0 if seed is None else seed)

@@ -9,6 +9,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 
+from torchrl_htrpo.envs.goal import GoalTask
+
 _COLLAPSED = 1.5
 
 
@@ -18,17 +20,23 @@ class HindsightMetrics:
     ``trajectories`` is the effective number of trajectories behind each goal and step, averaged over those with any
     weight: :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, 1 where the weights rest on one trajectory.
 
+    Args:
+        task: says which steps reach their goal.
+
     Example:
         >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.envs import same
         >>> batch = TensorDict(importance_weight=torch.ones(2, 3, 4), batch_size=[2, 3, 4])
         >>> batch["collector", "mask"] = torch.ones(2, 3, 4, dtype=torch.bool)
-        >>> batch["next", "terminated"] = torch.zeros(2, 3, 4, 1, dtype=torch.bool)
+        >>> batch["desired_goal"] = batch["next", "achieved_goal"] = torch.zeros(2, 3, 4, 1)
         >>> batch["hindsight"] = TensorDict(ess=torch.full((2, 3, 4), 24.0), live_share=torch.ones(2, 3, 4))
-        >>> HindsightMetrics()(batch)["hindsight/trajectories"]
-        3.0
+        >>> figures = HindsightMetrics(GoalTask(same))(batch)
+        >>> figures["hindsight/trajectories"], figures["hindsight/solved_share"]
+        (3.0, 1.0)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, task: GoalTask) -> None:
+        self.task = task
         self.told: set[str] = set()
 
     def __call__(self, batch: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
@@ -41,13 +49,14 @@ class HindsightMetrics:
         Returns:
             Figures by name, below ``hindsight/``.
         """
-        live = batch.get(("collector", "mask")).flatten(1, -2)
+        mask = batch.get(("collector", "mask"))
+        live = _by_goal(mask)
         figures = {
             "ess": batch.get(("hindsight", "ess")).flatten()[0],
             "live_share": batch.get(("hindsight", "live_share")).flatten()[0],
-            "solved_share": batch.get(("next", "terminated")).any(-2).float().mean(),
+            "solved_share": (self.task.success(batch) & mask).any(-1).float().mean(),
             "goals": live.flatten(1).any(-1).sum(),
-            "trajectories": effective_trajectories(batch.get("importance_weight").flatten(1, -2), live),
+            "trajectories": effective_trajectories(_by_goal(batch.get("importance_weight")), live),
         }
         told = {name: float(figure) for name, figure in figures.items()}
         if told["goals"] == 0:
@@ -62,6 +71,11 @@ class HindsightMetrics:
         if kind not in self.told:
             self.told.add(kind)
             torchrl_logger.warning(f"HindsightMetrics: {text} (told once; the metrics count)")
+
+
+def _by_goal(values: Tensor) -> Tensor:
+    """``[G, *B, T]`` to ``[G, N, T]``."""
+    return values.flatten(1, -2) if values.dim() > 2 else values.unsqueeze(1)
 
 
 def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
 from torchrl_htrpo.envs.goal import GoalTask, first
+from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
 from torchrl_htrpo.evaluation.statistics import success_interval
 
 
@@ -82,13 +83,15 @@ def evaluate(
     """Run episodes, greedy unless said otherwise, and count successes.
 
     Args:
-        env: a batch of environments that truncate after ``horizon`` steps, or earlier.
+        env: a batch of environments that truncate after ``horizon`` steps, or earlier. It is reset: not the one that a
+            collector goes on with.
         actor: the policy.
         task: says what reaching is.
         episodes: how many.
         horizon: steps of an episode.
         seed: of the environment and of sampled actions, so that every evaluation meets the same goals and none moves
-            the random numbers of what comes after it.
+            the random numbers of what comes after it (those of an environment with ``rng_state`` and ``set_rng_state``,
+            as this library's have).
         exploration: which action the policy is asked for. Where the task is not fully observed, the best policy
             without memory may be a random one, and greedy actions say little of it: sample then.
 
@@ -104,10 +107,14 @@ def evaluate(
     """
     if seed is None:
         return summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
+    randomness = EnvRandomness(env)
+    before = randomness.state_dict()
     env.set_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
+        found = summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
+    randomness.load_state_dict(before)
+    return found
 
 
 def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:

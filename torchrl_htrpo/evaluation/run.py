@@ -151,10 +151,11 @@ class Run:
         )
 
     def draw(self) -> None:
-        """Write the table of metrics and the learning curve."""
+        """Write the table of metrics, and the learning curve once there is something to draw."""
         table = read_scalars(self.directory / "logs" / "scalars")
         write_table(table, self.directory / "metrics.csv")
-        plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
+        if self.headline in table:
+            plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
 
     @property
     def success(self) -> float:

@@ -30,8 +30,9 @@ def record_gif(
     horizon: int,
     size: int = 240,
     fps: float = 25.0,
+    exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> Path:
-    """Write a GIF of greedy episodes.
+    """Write a GIF of episodes, greedy unless said otherwise.
 
     Args:
         env: an environment with ``render(width=, height=) -> [H, W, 3]`` (of its first world).
@@ -41,6 +42,7 @@ def record_gif(
         horizon: steps of an episode.
         size: of the picture [pixels].
         fps: frames per second.
+        exploration: which action the policy is asked for, as in :func:`evaluate`.
 
     Returns:
         The picture's file.
@@ -55,9 +57,9 @@ def record_gif(
     def draw(env: Renders, tensordict: TensorDictBase) -> None:
         frames.append(env.render(width=size, height=size))
 
-    with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+    with torch.no_grad(), set_exploration_type(exploration):
         for _ in range(episodes):
-            last = env.rollout(horizon, actor, callback=draw)[..., -1]
+            last = env.rollout(horizon, actor, callback=draw, auto_cast_to_device=True)[..., -1]
             draw(env, last)  # a rollout does not call back after its last step
     imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
     return path

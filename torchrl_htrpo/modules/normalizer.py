@@ -14,7 +14,7 @@ class RunningNormalizer(nn.Module):
 
     Args:
         size: features of the input (last dimension).
-        clip: bound of the standardised value, in standard deviations.
+        clip: bound of the standardised value, in standard deviations; ``None``: none.
         min_std: floor of the standard deviation, in the units of the input.
 
     Example:
@@ -28,7 +28,7 @@ class RunningNormalizer(nn.Module):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, size: int, clip: float = 5.0, min_std: float = 1e-2) -> None:
+    def __init__(self, size: int, clip: float | None = 5.0, min_std: float = 1e-2) -> None:
         super().__init__()
         self.clip, self.min_std = clip, min_std
         self.register_buffer("count", torch.zeros(()))
@@ -38,7 +38,8 @@ class RunningNormalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Standardise ``x`` ``[*B, size]``."""
         std = self.variance.sqrt().clamp_min(self.min_std)
-        return ((x - self.mean) / std).clamp(-self.clip, self.clip)
+        standard = (x - self.mean) / std
+        return standard if self.clip is None else standard.clamp(-self.clip, self.clip)
 
     @torch.no_grad()
     def update(self, x: Tensor, mask: Tensor | None = None) -> None:
@@ -68,14 +69,14 @@ class GoalNormalizer(nn.Module):
     Args:
         observation_size: features of the observation.
         goal_size: features of the goal.
-        clip: bound of the standardised values, in standard deviations.
+        clip: bound of the standardised values, in standard deviations; ``None``: none.
 
     Example:
         >>> GoalNormalizer(10, 3)(torch.zeros(2, 10), torch.zeros(2, 3)).shape
         torch.Size([2, 13])
     """
 
-    def __init__(self, observation_size: int, goal_size: int, clip: float = 5.0) -> None:
+    def __init__(self, observation_size: int, goal_size: int, clip: float | None = 5.0) -> None:
         super().__init__()
         self.observation = RunningNormalizer(observation_size, clip)
         self.goal = RunningNormalizer(goal_size, clip)

@@ -33,7 +33,7 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
         tensor([0., 0., 4., 9.])
     """
     if mask.device.type != "cpu":
-        return torch.where(mask, _map_all(fn, tensordict, chunk_size), 0)
+        return torch.where(mask, _map_all(fn, tensordict, mask.device, chunk_size), 0)
     index = mask.nonzero(as_tuple=True)
     if not len(index[0]):
         floating = (leaf.dtype for leaf in tensordict.values(True, True) if leaf.is_floating_point())
@@ -43,8 +43,7 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
     return values.new_zeros(mask.shape).index_put_(index, values)
 
 
-def _map_all(fn: RowFn, tensordict: TensorDictBase, chunk_size: int) -> Tensor:
-    lead = tensordict.batch_size[0]
-    rows_per_lead = max(tensordict.numel() // lead, 1)
-    parts = tensordict.split(max(chunk_size // rows_per_lead, 1), 0)
-    return torch.cat([fn(part.reshape(-1)).reshape(part.batch_size) for part in parts])
+def _map_all(fn: RowFn, tensordict: TensorDictBase, device: torch.device, chunk_size: int) -> Tensor:
+    shape = tensordict.batch_size
+    parts = torch.arange(shape.numel(), device=device).split(chunk_size)
+    return torch.cat([fn(tensordict[torch.unravel_index(part, shape)]) for part in parts]).reshape(shape)

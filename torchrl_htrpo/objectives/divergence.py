@@ -76,10 +76,9 @@ class DivergenceLoss(LossModule):
 
     @property
     def trainable_params(self) -> TensorDict:
-        """The leaf tensors a step moves, as a tensordict (buffers and frozen parameters left out)."""
+        """The leaf tensors a step moves, each once, as a tensordict (buffers and frozen parameters left out)."""
         leaves = self.actor_network_params.flatten_keys(".")
-        names = [name for name, leaf in leaves.items() if isinstance(leaf, nn.Parameter) and leaf.requires_grad]
-        return TensorDict({name: leaves[name] for name in names})
+        return TensorDict({name: leaves[name] for name in dict.fromkeys(self._first_names(leaves).values())})
 
     def log_ratio(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> Tensor:
         r"""The residual :math:`\log\pi_\theta(a|s,g') - \log\tilde\pi(a|s,g')` of each row ``[*B]``."""
@@ -92,8 +91,17 @@ class DivergenceLoss(LossModule):
     def _with(self, params: TensorDictBase | None) -> TensorDictBase:
         if params is None:
             return self.actor_network_params
+        names = self._first_names(self.actor_network_params.flatten_keys("."))
+        given = {name: params.get(first) for name, first in names.items()}
         # `.data` keeps the parameters' own autograd graph out: the given values replace every trainable leaf.
-        return self.actor_network_params.data.flatten_keys(".").update(params).unflatten_keys(".")
+        return self.actor_network_params.data.flatten_keys(".").update(given).unflatten_keys(".")
+
+    @staticmethod
+    def _first_names(leaves: TensorDictBase) -> dict[str, str]:
+        """Every name of a trainable leaf, and the first name of the same leaf: modules may share their weights."""
+        trainable = {k: leaf for k, leaf in leaves.items() if isinstance(leaf, nn.Parameter) and leaf.requires_grad}
+        first: dict[int, str] = {}
+        return {name: first.setdefault(id(leaf), name) for name, leaf in trainable.items()}
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

@@ -33,7 +33,7 @@ class GoalVTrace(TensorDictModuleBase):
     writes ``advantage`` and ``value_target`` ``[*B, T, 1]``.
 
     Args:
-        gamma: discount.
+        gamma: discount; the same number as that of the weights.
         lmbda: bound of the trace coefficients.
         log_prob: key of the log-probability under the new goal.
         original_log_prob: key of the one under which actions were drawn.

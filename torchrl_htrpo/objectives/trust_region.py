@@ -133,10 +133,13 @@ class TrustRegionObjective(LossModule):
         """
         require(self, tensordict, *self.divergence.in_keys, self.tensor_keys.advantage)
         terms = [partial(self._terms, rows, weight) for rows, weight in self._chunks(tensordict)]
-        if not self.divergence.least_squares:
-            return TrustRegionProblem(terms, process_group=process_group)
-        chunks = self._chunks(tensordict if curvature is None else curvature)
-        return TrustRegionProblem(terms, [(self._residual(rows), weight) for rows, weight in chunks], process_group)
+        if self.divergence.least_squares:
+            chunks = self._chunks(tensordict if curvature is None else curvature)
+            residuals = [(self._residual(rows), weight) for rows, weight in chunks]
+            return TrustRegionProblem(terms, residuals, process_group=process_group)
+        chunks = [] if curvature is None else self._chunks(curvature)
+        apart = [partial(self._apart, rows, weight) for rows, weight in chunks]
+        return TrustRegionProblem(terms, curvature_terms=apart, process_group=process_group)
 
     def _residual(self, rows: TensorDictBase) -> Callable[[TensorDictBase], Tensor]:
         return partial(self.divergence.log_ratio, rows)
@@ -151,7 +154,8 @@ class TrustRegionObjective(LossModule):
         if len(live) < len(weight):
             rows, weight = rows[live], weight[live]
         parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)
-        return [(divergence.prepare(part), share) for part, share in parts]
+        prepared = [(divergence.prepare(part), share) for part, share in parts]
+        return prepared if weight.device.type == "cpu" else [(_safe(part, share), share) for part, share in prepared]
 
     def _weights(self, tensordict: TensorDictBase) -> Tensor:
         like = tensordict.get(self.tensor_keys.sample_log_prob)
@@ -165,6 +169,13 @@ class TrustRegionObjective(LossModule):
         live = weight != 0
         surrogate = torch.where(live, weight * log_ratio.exp() * advantage, 0)
         return surrogate.sum(), torch.where(live, weight * apart, 0).sum()
+
+    def _apart(
+        self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The divergence alone, in the form of a term."""
+        _, apart = self.divergence.rows(rows, params)
+        return weight.new_zeros(()), torch.where(weight != 0, weight * apart, 0).sum()
 
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:
         shared = {name: key for name, key in kwargs.items() if name in ("weight", "action", "sample_log_prob")}
@@ -184,3 +195,12 @@ class TrustRegionObjective(LossModule):
     @in_keys.setter
     def in_keys(self, values: list[NestedKey]) -> None:
         self._in_keys = values
+
+
+def _safe(rows: TensorDictBase, weight: Tensor) -> TensorDictBase:
+    """Put the row of the largest weight in the place of those without any, without asking which those are.
+
+    They may hold impossible actions, and 0 times the derivative of an infinite log-ratio is not 0.
+    """
+    index = torch.arange(len(weight), device=weight.device)
+    return rows[torch.where(weight != 0, index, weight.argmax())]

@@ -129,6 +129,6 @@ def curvature(problem: TrustRegionProblem, params: TensorDictBase, store: RowSto
     own = (
         GaussNewtonOperator(problem.residuals, params, store)
         if least_squares
-        else HessianOperator(problem.terms, params)
+        else HessianOperator(problem.curvature_terms or problem.terms, params)
     )
     return own if problem.process_group is None else _SummedOperator(own, problem)

@@ -77,7 +77,7 @@ class KroneckerPreconditioner:
         def solve(vector: TensorDictBase) -> TensorDictBase:
             out = vector.apply(lambda leaf: leaf / rest.to(leaf))
             for key, diagonal in diagonals.items():
-                out.set(key, vector.get(key) / (diagonal + damping))
+                out.set(key, vector.get(key) / _positive(diagonal + damping))
             for layer in layers:
                 layer.solve_(vector, out, damping)
             return out
@@ -135,12 +135,17 @@ class _Layer:
         matrix = vector.get(self.weight)
         if self.bias is not None:
             matrix = torch.cat((matrix, vector.get(self.bias).unsqueeze(-1)), -1)
-        inside = (self.slope_basis.t() @ matrix @ self.input_basis) / (self.values + damping)
+        inside = (self.slope_basis.t() @ matrix @ self.input_basis) / _positive(self.values + damping)
         solved = self.slope_basis @ inside @ self.input_basis.t()
         if self.bias is not None:
             out.set(self.bias, solved[:, -1].clone())
             solved = solved[:, :-1].contiguous()
         out.set(self.weight, solved)
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Without damping, a direction that no row moves in has curvature 0."""
+    return values.clamp_min(values.amax().clamp_min(torch.finfo(values.dtype).tiny) * torch.finfo(values.dtype).eps)
 
 
 def _every(values: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -42,7 +42,7 @@ class CumulativeGoalRatio(BatchTransform):
 
     Args:
         actor: the policy that collected the batch, unchanged since.
-        discount: :math:`\gamma` of the weight :math:`\gamma^t`.
+        discount: :math:`\gamma` of the weight :math:`\gamma^t`; the advantage's is the same number.
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
@@ -56,7 +56,8 @@ class CumulativeGoalRatio(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
-        ValueError: if ``finished`` or the normalisation is unknown, the actor writes several log-probabilities, or one
+        ValueError: if ``finished`` or the normalisation is unknown, ``discount`` outside [0, 1] (or 1 in the paper's
+            units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, or one
             of a live step is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
 
     Example:
@@ -85,6 +86,9 @@ class CumulativeGoalRatio(BatchTransform):
         check_actor(self, actor)
         if normalization not in get_args(Normalization):
             raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
+        if not 0 <= discount <= 1 or (discount == 1 and normalization == "paper"):
+            expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
+            raise ValueError(refusal(self, "discount", expected, discount))
         if finished not in get_args(Finished):
             raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
         super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])

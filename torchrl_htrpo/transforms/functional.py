@@ -92,7 +92,8 @@ def filter_goals(
     pool = valid & in_region
     some = pool.any()
     pool = torch.where(some, pool, valid)
-    nearness = -torch.cdist(points, targets).amin(-1)
+    # Not by matrix products, which lose small distances between goals far from the origin.
+    nearness = -torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
     start = torch.rand(points.shape[0], device=points.device, generator=generator).to(points.dtype)
     apart = torch.where(some, start, torch.full_like(start, torch.inf))
     chosen, exists = [], []
@@ -245,7 +246,8 @@ def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None =
     """
     counted = live if counted is None else counted
     weights = torch.softmax(log_ratio.masked_fill(~counted, -torch.inf), dim=1)
-    return torch.where(live, weights, 0)
+    # Where every action so far was impossible the sum is 0; what is not a number stays so, for others to see.
+    return torch.where(live & (log_ratio != -torch.inf), weights, 0)
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:

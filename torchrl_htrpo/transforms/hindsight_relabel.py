@@ -73,7 +73,7 @@ class HindsightRelabel(BatchTransform):
             expected = "the same at every step of a trajectory (HindsightReplay takes goals of single steps)"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, "goals that change"))
         valid = self._live_goals(tensordict) & self._first_trajectory(tensordict)
-        failed = tensordict.get(_ENDS[0]).squeeze(-1) & ~self.task.success(tensordict)
+        failed = self.task.failure(tensordict)
         out = tensordict.exclude("hindsight").expand(goals.shape[-2], *tensordict.batch_size).clone(False)
         out.set("original_goal", out.get(self.task.desired_goal))
         goals = goals.movedim(-2, 0)

@@ -92,7 +92,7 @@ class HindsightReplay(BatchTransform):
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
         where = self._steps(self._first_trajectory(tensordict))
         rows = tensordict.exclude("hindsight")[where]
-        failed = rows.get(_TERMINATED).squeeze(-1) & ~self.task.success(rows)
+        failed = self.task.failure(rows)
         original = rows.get(self.task.desired_goal)
         goal = self._goals(tensordict, goals, where, original)
         rows.set("original_goal", original)

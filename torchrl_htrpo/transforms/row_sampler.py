@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from tensordict import TensorDictBase
@@ -67,22 +67,39 @@ class RowSampler(BatchTransform):
         self.num_rows, self.priority = num_rows, priority
         self.uniform_share, self.generator = uniform_share, generator
 
-    @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Draw rows ``[M]`` of a batch ``[*B]``."""
+        return next(self.draws(tensordict, 1))
+
+    @torch.no_grad()
+    def draws(self, tensordict: TensorDictBase, count: int) -> Iterator[TensorDictBase]:
+        """Draw rows ``[M]`` of a batch ``[*B]`` several times, such as the minibatches of a critic.
+
+        The same draws as from as many calls, but the batch is checked, and its probabilities are added up, once.
+
+        Args:
+            tensordict: the batch; not to be changed between draws.
+            count: how many times.
+
+        Yields:
+            The rows of each draw.
+        """
         inputs = self._require(tensordict, *self.in_keys)
         live = validity(tensordict)
         for key, values in zip(self.in_keys, inputs, strict=True):
             self._refuse_non_finite(key, values, live)
         if self.num_rows is None or _known_to_be_few(live, self.num_rows):
-            return tensordict[live.nonzero(as_tuple=True)]
-        probability = self._probability(tensordict, live)
-        index = self._systematic(probability.reshape(-1))
-        rows = tensordict[torch.unravel_index(index, live.shape)]
-        drawn = probability.reshape(-1)[index]
-        weight = rows.get("importance_weight")
-        scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
-        return rows.set("importance_weight", weight * scale)
+            rows = tensordict[live.nonzero(as_tuple=True)]
+            yield from (rows.copy() for _ in range(count))
+            return
+        probability = self._probability(tensordict, live).reshape(-1)
+        edges = probability.cumsum(0)
+        for _ in range(count):
+            index = self._systematic(edges, self.num_rows)
+            rows, drawn = tensordict[torch.unravel_index(index, live.shape)], probability[index]
+            weight = rows.get("importance_weight")
+            scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
+            yield rows.set("importance_weight", weight * scale)
 
     def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
         even = live.double() / live.sum().clamp_min(1)
@@ -93,12 +110,11 @@ class RowSampler(BatchTransform):
         focused = torch.where(total > 0, priority / total.clamp_min(torch.finfo(torch.float64).tiny), even)
         return (1 - self.uniform_share) * focused + self.uniform_share * even
 
-    def _systematic(self, probability: Tensor) -> Tensor:
-        count = self.num_rows or 0
-        offset = torch.rand((), generator=self.generator, device=probability.device, dtype=probability.dtype)
-        ticks = (torch.arange(count, device=probability.device) + offset) / count
+    def _systematic(self, edges: Tensor, count: int) -> Tensor:
+        offset = torch.rand((), generator=self.generator, device=edges.device, dtype=edges.dtype)
+        ticks = (torch.arange(count, device=edges.device) + offset) / count
         # From the right: a tick on an edge belongs to the row that begins there, never to one of no probability.
-        return torch.searchsorted(probability.cumsum(0), ticks, right=True).clamp_max(len(probability) - 1)
+        return torch.searchsorted(edges, ticks, right=True).clamp_max(len(edges) - 1)
 
 
 def _known_to_be_few(live: Tensor, most: int) -> bool:

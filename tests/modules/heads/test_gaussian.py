@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from tests import oracles
 from tests.cases import actor_with, trajectories
@@ -30,7 +31,9 @@ def test_gaussian_log_prob_is_that_of_a_bounded_mean_and_a_free_scale():
 
 
 def test_gaussian_scale_has_a_floor_and_its_mean_may_be_free():
-    head = GaussianHead(2, init_scale=1e-9, min_scale=0.3, bound_mean=False)
+    head = GaussianHead(2, min_scale=0.3, bound_mean=False)
+    with torch.no_grad():
+        head.log_scale.fill_(-20.0)
     loc, scale = head(torch.tensor([[5.0, -7.0]]))
     assert loc.tolist() == [[5.0, -7.0]] and scale.tolist() == [[pytest.approx(0.3)] * 2]
 
@@ -71,3 +74,17 @@ def test_full_covariance_has_a_floor_a_free_mean_and_takes_one_dimension():
 def test_every_entry_below_the_diagonal_has_a_feature_of_its_own():
     below = FullCovarianceHead(4)(torch.cat((torch.zeros(8), torch.arange(1.0, 7.0))))[1].tril(-1)
     assert sorted(below[below != 0].tolist()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_scale_that_begins_below_its_floor_is_refused():
+    with pytest.raises(ValueError, match=r"init_scale.*at least min_scale = 0.1.*0.05"):
+        GaussianHead(2, init_scale=0.05)
+
+
+def test_dimensions_at_the_floor_are_counted():
+    head = GaussianHead(4)
+    with torch.no_grad():
+        head.log_scale[1] = -3.0
+    loc, scale = head(torch.zeros(5, 4))
+    assert head.metrics(TensorDict(loc=loc, scale=scale)) == {"collapsed_share": torch.tensor(0.25)}
+    assert set(head.warnings) == {"collapsed_share"}

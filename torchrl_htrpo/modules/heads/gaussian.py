@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import NormalParamExtractor
 from torch import Tensor, distributions, nn
 from torchrl.modules.distributions import IndependentNormal, TanhNormal
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
@@ -18,8 +20,11 @@ class GaussianHead(PolicyHead):
     Args:
         action_size: dimensions of the action.
         init_scale: standard deviation at the start, in units of the action.
-        min_scale: floor of the standard deviation.
+        min_scale: floor of the standard deviation. A dimension that has come down to it stays there.
         bound_mean: squash the mean into (-1, 1) with tanh.
+
+    Raises:
+        ValueError: if ``init_scale`` is below ``min_scale``.
 
     Example:
         >>> loc, scale = GaussianHead(2)(torch.zeros(3, 2))
@@ -33,6 +38,8 @@ class GaussianHead(PolicyHead):
     def __init__(
         self, action_size: int, init_scale: float = 1.0, min_scale: float = 0.1, bound_mean: bool = True
     ) -> None:
+        if init_scale < min_scale:
+            raise ValueError(refusal(self, "init_scale", f"of at least min_scale = {min_scale}", init_scale))
         super().__init__(action_size)
         self.min_scale, self.bound_mean = min_scale, bound_mean
         self.log_scale = nn.Parameter(torch.full((action_size,), float(init_scale)).log())
@@ -41,6 +48,15 @@ class GaussianHead(PolicyHead):
         """Mean and standard deviation, each ``[*B, action_size]``."""
         loc = features.tanh() if self.bound_mean else features
         return loc, self.log_scale.exp().clamp_min(self.min_scale).expand_as(loc)
+
+    def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
+        """See :class:`PolicyHead`: the share of dimensions whose scale is at its floor."""
+        return {"collapsed_share": (params.get("scale") <= self.min_scale).float().mean()}
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """See :class:`PolicyHead`."""
+        return {"collapsed_share": "dimensions of the action are at the floor of the scale, and stay there"}
 
 
 class TanhNormalHead(PolicyHead):

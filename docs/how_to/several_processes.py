@@ -1,0 +1,63 @@
+"""One trust-region step of several processes, each with trajectories of its own.
+
+torchrun --nproc-per-node 2 docs/how_to/several_processes.py
+"""
+
+import torch
+import torch.distributed as dist
+from torchrl.envs import Compose
+from torchrl.objectives.value import TD0Estimator
+
+from torchrl_htrpo import (
+    AllGoalSampler,
+    BitFlipEnv,
+    CategoricalHead,
+    CumulativeGoalRatio,
+    HindsightRelabel,
+    RowSampler,
+    StateValue,
+    TrustRegionObjective,
+    TrustRegionOptimizer,
+    evaluate,
+    make_actor,
+    make_critic,
+)
+
+BITS, GAMMA = 6, 0.9
+
+dist.init_process_group("gloo")  # "nccl" for one GPU each
+rank, processes = dist.get_rank(), dist.get_world_size()
+
+torch.manual_seed(0)  # the same networks everywhere, and
+actor, critic = make_actor(CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
+torch.manual_seed(rank)  # from here on, other episodes
+env = BitFlipEnv(BITS, num_envs=8, seed=rank)
+hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+objective = TrustRegionObjective(actor, critic)
+optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
+critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
+rows, critic_rows = RowSampler(), RowSampler(1024, uniform_share=1.0)
+
+for _ in range(25):
+    with torch.no_grad():
+        relabelled = prepare(env.rollout(BITS, actor))
+    mine = rows(relabelled)
+    mine["importance_weight"] /= processes  # each process has made its own weights add up to 1
+    optimizer.step(objective.problem(mine, process_group=dist.group.WORLD))
+    for minibatch in critic_rows.draws(relabelled, 10):
+        critic_optimizer.zero_grad()
+        objective.loss_critic(minibatch).backward()
+        for parameter in critic.parameters():
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= processes
+        critic_optimizer.step()
+
+for parameter in [*actor.parameters(), *critic.parameters()]:  # they never parted
+    others = [torch.empty_like(parameter) for _ in range(processes)]
+    dist.all_gather(others, parameter.detach())
+    assert all(torch.equal(parameter, other) for other in others)
+exam = BitFlipEnv(BITS, num_envs=64, seed=2)
+success = evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
+assert success > 0.8, success
+dist.destroy_process_group()
