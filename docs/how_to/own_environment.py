@@ -6,23 +6,7 @@ import torch
 from torchrl.data import Unbounded
 from torchrl.envs import Compose, GymWrapper, default_info_dict_reader
 
-from torchrl_htrpo import (
-    CumulativeGoalRatio,
-    GaussianHead,
-    GoalTask,
-    GoalVTrace,
-    HGFGoalSampler,
-    HindsightRelabel,
-    RowSampler,
-    StateValue,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    Within,
-    evaluate,
-    make_actor,
-    make_critic,
-    make_goal_env,
-)
+import torchrl_htrpo as ht
 
 GAMMA = 0.95
 
@@ -57,22 +41,22 @@ def make() -> GymWrapper:
 
 def reward(td):
     """Ten for the first success, less the cost of the way: computed again for every goal that a trajectory is given."""
-    success = Within(0.1)(td["next", "achieved_goal"], td["desired_goal"])
+    success = ht.Within(0.1)(td["next", "achieved_goal"], td["desired_goal"])
     first = success & (success.cumsum(-1) == 1)
     return 10.0 * first.unsqueeze(-1) - 0.1 * td["next", "cost"]
 
 
 torch.manual_seed(0)
-task = GoalTask(Within(0.1), reward)
-env, exam = make_goal_env(make, 16, seed=0), make_goal_env(make, 16, seed=1)
-actor, critic = make_actor(GaussianHead(1), 2, (32, 32)), make_critic(2, (32, 32))
-hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(task), CumulativeGoalRatio(actor, discount=GAMMA))
-prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=GAMMA))
-objective, rows = TrustRegionObjective(actor, critic), RowSampler(4096)
-optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
+task = ht.GoalTask(ht.Within(0.1), reward)
+env, exam = ht.make_goal_env(make, 16, seed=0), ht.make_goal_env(make, 16, seed=1)
+actor, critic = ht.make_actor(ht.GaussianHead(1), 2, (32, 32)), ht.make_critic(2, (32, 32))
+hindsight = Compose(ht.HGFGoalSampler(20), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
+objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(4096)
+optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)
 
-before = evaluate(exam, actor, task, episodes=64, horizon=8, seed=1)
+before = ht.evaluate(exam, actor, task, episodes=64, horizon=8, seed=1)
 for _ in range(20):
     with torch.no_grad():
         relabelled = prepare(env.rollout(8, actor))
@@ -81,7 +65,7 @@ for _ in range(20):
         critic_optimizer.zero_grad()
         objective.loss_critic(rows(relabelled)).backward()
         critic_optimizer.step()
-after = evaluate(exam, actor, task, episodes=64, horizon=8, seed=1)
+after = ht.evaluate(exam, actor, task, episodes=64, horizon=8, seed=1)
 
 live = relabelled["collector", "mask"]
 assert torch.equal(relabelled["next", "reward"][live], reward(relabelled)[live])

@@ -5,32 +5,20 @@ from torchrl.collectors import Collector
 from torchrl.envs import Compose
 from torchrl.objectives.value import TD0Estimator
 
-from torchrl_htrpo import (
-    AllGoalSampler,
-    BitFlipEnv,
-    CategoricalHead,
-    CumulativeGoalRatio,
-    HindsightRelabel,
-    RowSampler,
-    StateValue,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    evaluate,
-    make_actor,
-    make_critic,
-)
+import torchrl_htrpo as ht
 
 BITS, GAMMA = 6, 0.9
 
 torch.manual_seed(0)
-env = BitFlipEnv(BITS, num_envs=16, seed=0)
-actor, critic = make_actor(CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
-hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
-prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
-objective = TrustRegionObjective(actor, critic)
-optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
+env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
+actor = ht.make_actor(ht.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
+critic = ht.make_critic(2 * BITS, (64,))
+hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+objective = ht.TrustRegionObjective(actor, critic)
+optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
-rows, critic_rows = RowSampler(), RowSampler(1024, uniform_share=1.0)
+rows, critic_rows = ht.RowSampler(), ht.RowSampler(1024, uniform_share=1.0)
 
 # Whole episodes: a batch is as many steps as the environments take in one, and begins with a reset.
 collector = Collector(
@@ -49,6 +37,6 @@ for batch in collector:  # [16, BITS]: a trajectory in a row
         objective.loss_critic(minibatch).backward()
         critic_optimizer.step()
 
-exam = BitFlipEnv(BITS, num_envs=64, seed=1)
-success = evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
+exam = ht.BitFlipEnv(BITS, num_envs=64, seed=1)
+success = ht.evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
 assert success > 0.8, success

@@ -4,25 +4,17 @@ import torch
 from torchrl.collectors import Collector
 from torchrl.envs import Compose, ParallelEnv
 
-from torchrl_htrpo import (
-    BitFlipEnv,
-    CategoricalHead,
-    CumulativeGoalRatio,
-    HGFGoalSampler,
-    HindsightRelabel,
-    QKLLoss,
-    make_actor,
-)
+import torchrl_htrpo as ht
 
 
-def make_env() -> BitFlipEnv:
-    return BitFlipEnv(4, num_envs=8)
+def make_env() -> ht.BitFlipEnv:
+    return ht.BitFlipEnv(4, num_envs=8)
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    actor = make_actor(CategoricalHead(4), 8, (16,))
-    hindsight = Compose(HGFGoalSampler(5), HindsightRelabel(make_env().task()), CumulativeGoalRatio(actor))
+    actor = ht.make_actor(ht.CategoricalHead(4), 8, (16,))
+    hindsight = Compose(ht.HGFGoalSampler(5), ht.HindsightRelabel(make_env().task()), ht.CumulativeGoalRatio(actor))
 
     env = ParallelEnv(2, make_env)  # [2, 8] environments
     env.set_seed(0)
@@ -37,6 +29,6 @@ if __name__ == "__main__":
     for batch in collector:  # [2, 8, 4]: transforms take any leading shape, a trajectory in a row
         relabelled = hindsight(batch)  # [goals, 2, 8, 4]
         assert relabelled.shape[1:] == (2, 8, 4)
-        assert QKLLoss(actor)(relabelled)["loss_qkl"] < 1e-9  # the policy has not moved
+        assert ht.QKLLoss(actor)(relabelled)["loss_qkl"] < 1e-9  # the policy has not moved
     assert not torch.equal(batch["desired_goal"][0, :, 0], batch["desired_goal"][1, :, 0])  # each process its own goals
     collector.shutdown()

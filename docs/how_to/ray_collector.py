@@ -6,26 +6,18 @@ from torchrl.collectors import Collector
 from torchrl.collectors.distributed import RayCollector
 from torchrl.envs import Compose
 
-from torchrl_htrpo import (
-    AllGoalSampler,
-    BitFlipEnv,
-    CategoricalHead,
-    CumulativeGoalRatio,
-    HindsightRelabel,
-    QKLLoss,
-    make_actor,
-)
+import torchrl_htrpo as ht
 
 
-def make_env() -> BitFlipEnv:
-    return BitFlipEnv(4, num_envs=8)
+def make_env() -> ht.BitFlipEnv:
+    return ht.BitFlipEnv(4, num_envs=8)
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
     ray.init(num_cpus=2, include_dashboard=False)
-    actor = make_actor(CategoricalHead(4), 8, (16,))
-    hindsight = Compose(AllGoalSampler(), HindsightRelabel(make_env().task()), CumulativeGoalRatio(actor))
+    actor = ht.make_actor(ht.CategoricalHead(4), 8, (16,))
+    hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(make_env().task()), ht.CumulativeGoalRatio(actor))
     collector = RayCollector(
         [make_env, make_env],
         actor,
@@ -39,7 +31,7 @@ if __name__ == "__main__":
     )
     for batch in collector:
         trajectories = batch.reshape(-1, 4)  # whole episodes of four steps
-        assert QKLLoss(actor)(hindsight(trajectories))["loss_qkl"] < 1e-9
+        assert ht.QKLLoss(actor)(hindsight(trajectories))["loss_qkl"] < 1e-9
         collector.update_policy_weights_()  # after a step: the weights of the workers are copies
     collector.shutdown()
     ray.shutdown()

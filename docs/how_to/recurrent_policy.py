@@ -4,33 +4,16 @@ import torch
 from torchrl.data import Bounded
 from torchrl.envs import Compose
 
-from torchrl_htrpo import (
-    CumulativeGoalRatio,
-    GaussianHead,
-    GoalMemory,
-    GoalVTrace,
-    HGFGoalSampler,
-    HindsightRelabel,
-    PositionGoalEnv,
-    RowSampler,
-    StateValue,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    Within,
-    evaluate,
-    make_actor,
-    make_critic,
-    with_history,
-)
+import torchrl_htrpo as ht
 
 STEPS, GAMMA = 8, 0.9
 
 
-class BlindWalk(PositionGoalEnv):
+class BlindWalk(ht.PositionGoalEnv):
     """Walk along a line; where one is, is seen at the start and never again."""
 
     def __init__(self, num_envs, seed):
-        super().__init__(Bounded(-1, 1, (1,)), 1, 1, Within(0.1), horizon=STEPS, num_envs=num_envs, seed=seed)
+        super().__init__(Bounded(-1, 1, (1,)), 1, 1, ht.Within(0.1), horizon=STEPS, num_envs=num_envs, seed=seed)
 
     def draw(self):
         return self.uniform(1), self.uniform(1)
@@ -46,18 +29,20 @@ class BlindWalk(PositionGoalEnv):
 def train(with_memory: bool) -> float:
     """Greedy success after 25 batches of 32 episodes."""
     torch.manual_seed(0)
-    env, exam = (with_history(BlindWalk(32, seed), STEPS) for seed in (0, 1))
+    env, exam = (ht.with_history(BlindWalk(32, seed), STEPS) for seed in (0, 1))
     if with_memory:  # both read the whole episode so far, under the goal of the row
-        keys, joins = ("history", "desired_goal"), [GoalMemory(1, 1, hidden_size=16) for _ in range(2)]
+        keys, joins = ("history", "desired_goal"), [ht.GoalMemory(1, 1, hidden_size=16) for _ in range(2)]
         sizes = [join.size for join in joins]
     else:
         keys, joins, sizes = ("observation", "desired_goal"), [None, None], [2, 2]
-    actor = make_actor(GaussianHead(1, init_scale=0.5), sizes[0], (32,), normalizer=joins[0], in_keys=keys)
-    critic = make_critic(sizes[1], (32,), normalizer=joins[1], in_keys=keys)
-    hindsight = Compose(HGFGoalSampler(20), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
-    prepare = Compose(hindsight, StateValue(critic), GoalVTrace(gamma=GAMMA))
-    objective, rows = TrustRegionObjective(actor, critic), RowSampler(1024)
-    optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
+    actor = ht.make_actor(ht.GaussianHead(1, init_scale=0.5), sizes[0], (32,), normalizer=joins[0], in_keys=keys)
+    critic = ht.make_critic(sizes[1], (32,), normalizer=joins[1], in_keys=keys)
+    hindsight = Compose(
+        ht.HGFGoalSampler(20), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA)
+    )
+    prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
+    objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(1024)
+    optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)
     for _ in range(25):
         with torch.no_grad():
@@ -67,7 +52,7 @@ def train(with_memory: bool) -> float:
             critic_optimizer.zero_grad()
             objective.loss_critic(rows(relabelled)).backward()
             critic_optimizer.step()
-    return evaluate(exam, actor, env.task(), episodes=128, horizon=STEPS, seed=1).success
+    return ht.evaluate(exam, actor, env.task(), episodes=128, horizon=STEPS, seed=1).success
 
 
 remembering, forgetting = train(True), train(False)

@@ -8,20 +8,7 @@ import torch.distributed as dist
 from torchrl.envs import Compose
 from torchrl.objectives.value import TD0Estimator
 
-from torchrl_htrpo import (
-    AllGoalSampler,
-    BitFlipEnv,
-    CategoricalHead,
-    CumulativeGoalRatio,
-    HindsightRelabel,
-    RowSampler,
-    StateValue,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    evaluate,
-    make_actor,
-    make_critic,
-)
+import torchrl_htrpo as ht
 
 BITS, GAMMA = 6, 0.9
 
@@ -29,15 +16,16 @@ dist.init_process_group("gloo")  # "nccl" for one GPU each
 rank, processes = dist.get_rank(), dist.get_world_size()
 
 torch.manual_seed(0)  # the same networks everywhere, and
-actor, critic = make_actor(CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
+actor = ht.make_actor(ht.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
+critic = ht.make_critic(2 * BITS, (64,))
 torch.manual_seed(rank)  # from here on, other episodes
-env = BitFlipEnv(BITS, num_envs=8, seed=rank)
-hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
-prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
-objective = TrustRegionObjective(actor, critic)
-optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
+env = ht.BitFlipEnv(BITS, num_envs=8, seed=rank)
+hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA))
+prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+objective = ht.TrustRegionObjective(actor, critic)
+optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
-rows, critic_rows = RowSampler(), RowSampler(1024, uniform_share=1.0)
+rows, critic_rows = ht.RowSampler(), ht.RowSampler(1024, uniform_share=1.0)
 
 for _ in range(25):
     with torch.no_grad():
@@ -57,7 +45,7 @@ for parameter in [*actor.parameters(), *critic.parameters()]:  # they never part
     others = [torch.empty_like(parameter) for _ in range(processes)]
     dist.all_gather(others, parameter.detach())
     assert all(torch.equal(parameter, other) for other in others)
-exam = BitFlipEnv(BITS, num_envs=64, seed=2)
-success = evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
+exam = ht.BitFlipEnv(BITS, num_envs=64, seed=2)
+success = ht.evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
 assert success > 0.8, success
 dist.destroy_process_group()

@@ -5,18 +5,7 @@ from torchrl.envs import Compose
 from torchrl.objectives import A2CLoss, ClipPPOLoss
 from torchrl.objectives.value import TD0Estimator
 
-from torchrl_htrpo import (
-    AllGoalSampler,
-    BitFlipEnv,
-    CategoricalHead,
-    CumulativeGoalRatio,
-    HindsightRelabel,
-    RowSampler,
-    StateValue,
-    evaluate,
-    make_actor,
-    make_critic,
-)
+import torchrl_htrpo as ht
 
 BITS, GAMMA = 6, 0.9
 
@@ -24,11 +13,13 @@ BITS, GAMMA = 6, 0.9
 def train(loss_class: type, epochs: int, lr: float) -> float:
     """Success after 25 batches of 16 episodes."""
     torch.manual_seed(0)
-    env = BitFlipEnv(BITS, num_envs=16, seed=0)
-    actor, critic = make_actor(CategoricalHead(BITS), 2 * BITS, (64,)), make_critic(2 * BITS, (64,))
-    hindsight = Compose(AllGoalSampler(), HindsightRelabel(env.task()), CumulativeGoalRatio(actor, discount=GAMMA))
-    prepare = Compose(hindsight, StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
-    rows = RowSampler()
+    env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
+    actor, critic = ht.make_actor(ht.CategoricalHead(BITS), 2 * BITS, (64,)), ht.make_critic(2 * BITS, (64,))
+    hindsight = Compose(
+        ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA)
+    )
+    prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+    rows = ht.RowSampler()
     # What the losses read (these are their default keys):
     #   advantage          of the action under the new goal, without any ratio;
     #   action_log_prob    log pi_old(a|s, NEW goal): PPO's ratio is about the policy, not about the goal;
@@ -46,8 +37,8 @@ def train(loss_class: type, epochs: int, lr: float) -> float:
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-    exam = BitFlipEnv(BITS, num_envs=64, seed=1)
-    return evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
+    exam = ht.BitFlipEnv(BITS, num_envs=64, seed=1)
+    return ht.evaluate(exam, actor, exam.task(), episodes=64, horizon=BITS, seed=1).success
 
 
 ppo = train(ClipPPOLoss, epochs=10, lr=3e-3)

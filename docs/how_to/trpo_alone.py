@@ -8,7 +8,7 @@ from torchrl.envs import Compose, DoubleToFloat, GymEnv, RewardSum, TransformedE
 from torchrl.modules import MLP, IndependentNormal, ProbabilisticActor, ValueOperator
 from torchrl.objectives.value import GAE
 
-from torchrl_htrpo import KLLoss, TrustRegionObjective, TrustRegionOptimizer
+import torchrl_htrpo as ht
 
 torch.manual_seed(0)
 env = TransformedEnv(GymEnv("InvertedPendulum-v5"), Compose(DoubleToFloat(), RewardSum()))
@@ -25,8 +25,8 @@ advantage = GAE(gamma=0.99, lmbda=0.97, value_network=critic, average_gae=True)
 
 # KLLoss is the KL in closed form, which torch has for this distribution; QKLLoss takes any that scores actions.
 # Rows without "importance_weight" count alike.
-objective = TrustRegionObjective(actor, critic, divergence=KLLoss)
-optimizer = TrustRegionOptimizer(objective.trainable_params, max_divergence=0.01)
+objective = ht.TrustRegionObjective(actor, critic, divergence=ht.KLLoss)
+optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.01)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
 
 returns = []
