@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV ?= .venv
 GPU_VENV ?= .venv-warp
+GPU_PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
 
@@ -16,7 +17,7 @@ HEAVY := OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=10000
 # Single-threaded tests on several workers; RL_WARNINGS=0 silences torchrl's advice.
 LIGHT := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE RL_WARNINGS=0
 
-.PHONY: help train test lint docs pytest bench gpu audit clean
+.PHONY: help train test lint docs pytest bench gpu gpuhere audit clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +43,9 @@ bench: $(VENV)/.dev  ## the benchmarks that need no GPU
 
 gpu: $(GPU_VENV)/.dev  ## on a machine with a CUDA GPU: every test and benchmark that needs one, and whole runs
 	$(GPU_VENV)/bin/python benchmarks/gpu_checks.py $(ARGS)
+
+gpuhere:  ## the same with what $(GPU_PYTHON) can import, installing nothing
+	PYTHONPATH=$(CURDIR):$$PYTHONPATH $(GPU_PYTHON) benchmarks/gpu_checks.py $(ARGS)
 
 audit: ## ask about known vulnerabilities of the tested set; what cannot be asked about fails
 	test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install -q pip-audit==2.10.1; }

@@ -117,8 +117,9 @@ def torchrl_env(env: EnvBase, worlds: int, episodes: int) -> Competitor:
         for _ in range(episodes):
             for actions in turns:
                 state = env.reset()
-                for action in actions:
+                for action in actions[:-1]:
                     _, state = env.step_and_maybe_reset(state.set("action", action))
+                env.step(state.set("action", actions[-1]))  # the episode ends here, the next begins with a reset above
 
     return play(round_, episodes * worlds * HORIZON)
 

@@ -22,6 +22,8 @@ import mujoco
 import torch
 
 from torchrl_htrpo.envs.fetch import FetchEnv
+from torchrl_htrpo.envs.fetch_physics import DivergedError
+from torchrl_htrpo.envs.fetch_physics.engine import CapacityError
 
 HORIZON = 50
 
@@ -42,14 +44,15 @@ def episode(env: FetchEnv) -> None:
     """One reset and 50 steps."""
     state = env.reset()
     for _ in range(HORIZON):
-        state = env.step(state.set("action", env.action_spec.rand()))["next"].exclude("reward")
+        action = torch.rand(env.batch_size[0], 4, device=env.engine.device) * 2 - 1  # a spec would ask the device
+        state = env.step(state.set("action", action))["next"].exclude("reward")
 
 
 def engine_steps(env: FetchEnv) -> None:
-    """50 steps of the physics alone, without observations and TorchRL."""
-    actions = torch.rand(env.batch_size[0], 4, device=env.engine.device) * 2 - 1
-    for _ in range(HORIZON):
-        env.engine.step(actions)
+    """50 steps of the physics alone, without observations and TorchRL, from a reset."""
+    env.reset()
+    for action in torch.rand(HORIZON, env.batch_size[0], 4, device=env.engine.device) * 2 - 1:
+        env.engine.step(action)
 
 
 def resets(env: FetchEnv) -> None:
@@ -87,7 +90,7 @@ def measure(name: str, env: FetchEnv, rounds: int) -> float:
     return rate
 
 
-def main() -> None:
+def main() -> int:
     """Measures every number of worlds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="push", choices=["reach", "push", "slide", "pick_and_place"])
@@ -112,17 +115,24 @@ def main() -> None:
         env = FetchEnv(args.task, args.mujoco_worlds, horizon=HORIZON, seed=0)
         baseline = measure("mujoco", env, args.rounds)
         env.close()
+    failed = 0
     for worlds in args.worlds:
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
         env = FetchEnv(args.task, worlds, engine="warp", device=device, horizon=HORIZON, seed=0)
-        rate = measure(f"warp_{worlds}", env, args.rounds)
+        try:
+            rate = measure(f"warp_{worlds}", env, args.rounds)
+        except (CapacityError, DivergedError) as error:  # the other sizes are worth having
+            failed = 1
+            say("ERROR", f"warp_{worlds}", repr(error)[:400])
+            continue
         if device.type == "cuda":
             say("FIGURE", f"warp_{worlds}_bytes", free - torch.cuda.mem_get_info(device)[0])
         if baseline:
             say("RATIO", f"warp_{worlds}_over_mujoco", f"{rate / baseline:.2f}")
         env.close()
         del env
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,10 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from bench_update import fit_in_minibatches, paper_optimizer
+from bench_update import fit_in_minibatches
 from push_batch import gaussian_actor, machine, new_critic, stages
 
-from torchrl_htrpo import FetchEnv, GoalNormalizer, RowPruner, RowSampler, TrustRegionObjective, weight_share
+from torchrl_htrpo import (
+    FetchEnv,
+    GoalNormalizer,
+    RowPruner,
+    RowSampler,
+    TrustRegionObjective,
+    TrustRegionOptimizer,
+    weight_share,
+)
 from torchrl_htrpo.evaluation import collect_episodes
 
 GRADIENT_ROWS, CURVATURE_ROWS, CHUNK = 32768, 16384, 8192
@@ -58,15 +66,15 @@ def iterate(task: str, iterations: int, threads: int) -> Spans:
     normalizer = GoalNormalizer(size, 3)
     actor, critic = (make(size + 3, normalizer) for make in (gaussian_actor, new_critic))
     objective = TrustRegionObjective(actor, critic, chunk_size=CHUNK)
-    optimizer = paper_optimizer(objective, 1 << 30)
+    optimizer = TrustRegionOptimizer(objective.trainable_params, 0.005)
     rows, fewer = RowSampler(GRADIENT_ROWS), RowSampler(CURVATURE_ROWS, priority=weight_share)
     spans: Spans = {}
     for _ in range(iterations):
         with span(spans, "collect"), torch.no_grad():
             batch = env.rollout(50, actor)
-        normalizer.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
+        collected = batch
         with torch.no_grad():
-            for name, stage in stages(actor, critic, 100).items():
+            for name, stage in stages(actor, critic, 100, "per_decision").items():
                 with span(spans, name):
                     batch = stage(batch)
         with span(spans, "policy"):
@@ -74,6 +82,7 @@ def iterate(task: str, iterations: int, threads: int) -> Spans:
             optimizer.step(objective.problem(rows(pruned), fewer(pruned)))
         with span(spans, "critic"):
             fit_in_minibatches(actor, critic, batch)
+        normalizer.update(collected["observation"], collected["next", "achieved_goal"], collected["desired_goal"])
         with span(spans, "evaluate"):
             collect_episodes(exam, actor, 64, 50)
     return spans

@@ -4,7 +4,7 @@
 
 Output: a MACHINE line, then ``FIGURE name value unit``, ``RATIO name value``, ``SKIP stage reason`` and ``ERROR stage
 message``, one per line. A stage that fails does not keep the others from running; the exit status is 1 if any did, or
-if a test failed. Without a GPU nothing runs (``--device cpu`` is for trying the script). Where MuJoCo cannot be
+if a test failed, or if there is no GPU (``--device cpu`` is for trying the script). Where MuJoCo cannot be
 imported the batch comes from a random walk of the same sizes, and a SOURCE line says so.
 """
 
@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import reference_update as reference
@@ -78,12 +79,10 @@ class Checks:
             say("SKIP", "tests", "pytest is not installed")
             return
         missing = [] if importlib.util.find_spec("pytest_timeout") else ["-o", "timeout=300", "-o", "addopts="]
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu or warp", "-p", "no:cacheprovider", *missing]
+        marked = "gpu" if self.device.type == "cuda" else "gpu or warp"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", marked, "-p", "no:cacheprovider", *missing]
         command += ["--import-mode=importlib", str(ROOT / "tests")]
-        done = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        print(done.stdout[-6000:])
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=self.args.limit)
         say("FIGURE", "tests_exit_status", done.returncode, "")
         if done.returncode not in (0, 5):
             raise RuntimeError(f"pytest ended with {done.returncode}")
@@ -91,9 +90,8 @@ class Checks:
     def rates(self) -> None:
         """What the device multiplies."""
         for precision in ("highest", "high"):
-            torch.set_float32_matmul_precision(precision)
-            say("FIGURE", f"gemm_{precision}", f"{gemm_rate(1 << 18, device=self.device):.4g}", "FLOP/s")
-        torch.set_float32_matmul_precision("highest")
+            with matmul_precision(precision):
+                say("FIGURE", f"gemm_{precision}", f"{gemm_rate(1 << 18, device=self.device):.4g}", "FLOP/s")
 
     def hindsight(self) -> None:
         """Goals, relabelling, ratios, values, advantages."""
@@ -109,11 +107,10 @@ class Checks:
         """The exact update in float32 and with TF32, against double backward in float64 and in float32."""
         oracle = self.oracle(torch.float64)
         for precision in ("highest", "high"):
-            torch.set_float32_matmul_precision(precision)
-            step, seconds = self.update(f"exact_update_{precision}", self.rows, None)
+            with matmul_precision(precision):
+                step, seconds = self.update(f"exact_update_{precision}", self.rows, None)
             say("RATIO", f"exact_update_{precision}_cosine_with_float64", f"{cosine(step, oracle):.8f}")
             say("RATIO", f"exact_update_{precision}_of_target", f"{seconds / 0.15:.3f}")
-        torch.set_float32_matmul_precision("highest")
         params, rows = actor_params(self.actor), reference_rows(self.actor, self.rows)
         slow = self.time("reference_update", lambda: reference.update(params, rows, tolerance=0.0))
         say("RATIO", "exact_vs_reference_time", f"{slow / self.update('exact_update_again', self.rows, None)[1]:.3f}")
@@ -176,26 +173,38 @@ class Checks:
             say("SKIP", "physics", "mujoco_warp is not installed")
             return
         script = Path(__file__).with_name("bench_fetch_gpu.py")
-        done = subprocess.run([sys.executable, str(script), *self.args.physics], cwd=ROOT, check=False)
+        command = [sys.executable, str(script), *self.args.physics]
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=self.args.limit)
         if done.returncode:
             raise RuntimeError(f"{script.name} ended with {done.returncode}")
 
     def training(self) -> None:
-        """Whole runs of the recipes, with the update on the device, to their target."""
+        """Whole runs of the recipes, with the update on the device, to their target; one that fails stops no other."""
+        failed = []
         for name in self.args.runs:
             if name == "push_warp" and not warp_installed():
                 say("SKIP", name, "mujoco_warp is not installed")
                 continue
-            recipe, *settings = RUNS[name]
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *settings]
-                command += [f"device={self.device}", f"hydra.run.dir={folder}"]
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-400:]}")
-            result = dict(part.split("=") for part in done.stdout.splitlines()[-1].removeprefix("RESULT ").split())
-            for figure, unit in (("success", "share"), ("env_steps", "steps"), ("seconds", "s")):
-                say("FIGURE", f"training_{name}_{figure}", result[figure], unit)
+            try:
+                self.train(name)
+            except Exception as error:
+                failed.append(f"{name}: {error}")
+        if failed:
+            raise RuntimeError("; ".join(failed))
+
+    def train(self, name: str) -> None:
+        """One of them."""
+        recipe, *settings = RUNS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *settings]
+            command += [f"device={self.device}", f"hydra.run.dir={folder}"]
+            limit = self.args.limit
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit)
+        if done.returncode:
+            raise RuntimeError(f"ended with {done.returncode}: {done.stderr[-400:]}")
+        result = dict(part.split("=") for part in done.stdout.splitlines()[-1].removeprefix("RESULT ").split())
+        for figure, unit in (("success", "share"), ("env_steps", "steps"), ("seconds", "s")):
+            say("FIGURE", f"training_{name}_{figure}", result[figure], unit)
 
     # --- Measuring ---
 
@@ -242,6 +251,16 @@ class Checks:
             seconds.append(time.perf_counter() - start)
         say("FIGURE", name, f"{statistics.median(seconds):.5f}", "s")
         return statistics.median(seconds)
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Multiply float32 matrices that precisely inside, and in full precision again after it."""
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def warp_installed() -> bool:
@@ -308,19 +327,24 @@ def say(kind: str, *parts: object) -> None:
 
 def main() -> int:
     """Run the stages."""
-    names = ["tests", "rates", "hindsight", "exact", "budgeted", "directions", "bits", "physics", "training"]
+    names = ["rates", "hindsight", "exact", "budgeted", "directions", "bits", "tests", "physics", "training"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--goals", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=1800.0, help="of each program that is started [s]")
     parser.add_argument("--skip", nargs="*", default=[], choices=names)
     parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS), help="of the stage training")
     parser.add_argument("--physics", nargs=argparse.REMAINDER, default=[], help="arguments of bench_fetch_gpu.py")
     args = parser.parse_args()
     print(machine(), flush=True)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        say("SKIP", "everything", "no CUDA device")
-        return 0
+        say(
+            "ERROR",
+            "everything",
+            f"no CUDA device; torch {torch.__version__} is built for {torch.version.cuda or 'CPU'}",
+        )
+        return 1
     checks, failed = Checks(args), 0
     for name in names:
         if name in args.skip:

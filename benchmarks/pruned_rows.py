@@ -1,9 +1,9 @@
 """How many rows of a training run's batches may go, at which bound of the lost weight (``RowPruner``).
 
-For each checkpoint of a Fetch run: collect 64 episodes, relabel them under 100 hindsight goals, and prune.
+For each checkpoint of a Fetch run: collect 64 episodes, relabel and weigh them as the run is configured, and prune.
 
     python recipes/htrpo_fetch.py task=reach hydra.run.dir=outputs/reach
-    python benchmarks/pruned_rows.py reach outputs/reach
+    python benchmarks/pruned_rows.py outputs/reach
 
 Output: ``FIGURE kept_<steps>_<bound> share`` of the live rows, and their number and effective sample size.
 """
@@ -14,10 +14,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from push_batch import gaussian_actor, machine, new_critic, stages
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from push_batch import gaussian_actor, machine, new_critic
 from torchrl.checkpoint import Checkpoint
+from torchrl.envs import Compose
 
-from torchrl_htrpo import FetchEnv, GoalNormalizer, RowPruner
+from torchrl_htrpo import CumulativeGoalRatio, FetchEnv, GoalNormalizer, HindsightRelabel, RowPruner, StateValue
 from torchrl_htrpo.evaluation.checkpoints import load_data
 
 BOUNDS = (1e-4, 1e-3, 1e-2, 5e-2)
@@ -27,20 +30,25 @@ BOUNDS = (1e-4, 1e-3, 1e-2, 5e-2)
 def main() -> None:
     """Print the lines of every checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task")
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
     print(machine())
     torch.manual_seed(0)
-    env = FetchEnv(args.task, 64, seed=1)
+    cfg = OmegaConf.load(args.run / ".hydra" / "config.yaml")
+    env, task = FetchEnv(cfg.task, cfg.num_envs, seed=1), instantiate(cfg.goal_task)
     size = env.observation_spec["observation"].shape[-1]
     normalizer = GoalNormalizer(size, 3)
     actor, critic = (make(size + 3, normalizer) for make in (gaussian_actor, new_critic))
+    flow = Compose(
+        instantiate(cfg.goals, _partial_=True)(skip_held=task.reached),
+        HindsightRelabel(task),
+        CumulativeGoalRatio(actor, discount=cfg.gamma),
+        StateValue(critic),
+        instantiate(cfg.advantage),
+    )
     for stored in sorted((args.run / "checkpoints").glob("checkpoint-*")):
         load_data(Checkpoint(actor=actor, critic=critic), stored)
-        steps, batch = int(stored.name.rpartition("-")[2]), env.rollout(50, actor)
-        for stage in stages(actor, critic, 100, "per_decision").values():
-            batch = stage(batch)
+        steps, batch = int(stored.name.rpartition("-")[2]), flow(env.rollout(cfg.horizon, actor))
         live = int(batch["collector", "mask"].sum())
         print(f"FIGURE live_{steps} {live} rows")
         print(f"FIGURE ess_{steps} {batch['hindsight', 'ess'].flatten()[0].item():.0f} rows")

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from settings import refuse_unknown_keys
 from torchrl.checkpoint import Checkpoint
-from torchrl.envs import ExplorationType, TransformedEnv
+from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
 from torchrl_htrpo import FiniteGuard, evaluate, record_gif
 from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
@@ -33,6 +33,7 @@ def main(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
 
     env = TransformedEnv(instantiate(trained.env, seed=cfg.seed), FiniteGuard())
+    drawn = make_drawn(trained, cfg.seed) if cfg.gif else None
     task = instantiate(trained.goal_task)
     _, actor, _ = (her if "agent" in trained else htrpo).make_networks(trained, env)
     checkpoints = checkpoints_of(Path(cfg.run))
@@ -41,21 +42,28 @@ def main(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"evaluate: run must be the folder of a run with a checkpoint, got {cfg.run}")
     load_data(Checkpoint(actor=actor), stored, map_location=cfg.device)
 
-    if cfg.gif and not callable(getattr(env, "render", None)):
-        raise TypeError(
-            f"evaluate: gif: {type(env.base_env).__name__} cannot be drawn; the Fetch tasks and Ms. Pac-Man can"
-        )
-
     exploration = ExplorationType[trained.get("eval_exploration", "DETERMINISTIC")]
     evaluation = evaluate(
         env, actor, task, episodes=cfg.episodes, horizon=trained.horizon, seed=cfg.seed, exploration=exploration
     )
-    if cfg.gif:
-        episodes = cfg.gif_episodes
-        record_gif(env, actor, Path(cfg.gif), episodes=episodes, horizon=trained.horizon, exploration=exploration)
-        print(f"wrote {cfg.gif}")
+    if drawn is not None:
+        episodes, path = cfg.gif_episodes, Path(cfg.gif)
+        record_gif(drawn, actor, path, episodes=episodes, horizon=trained.horizon, exploration=exploration)
+        print(f"wrote {path}")
     figures = " ".join(f"{name}={figure:.4g}" for name, figure in evaluation.metrics().items())
     print(f"RESULT {figures}")
+
+
+def make_drawn(trained: DictConfig, seed: int) -> EnvBase:
+    """One environment that can be drawn; found out before anything else is done."""
+    alone = {key: value for key, value in {"num_envs": 1, "num_workers": 0}.items() if key in trained.env}
+    env = TransformedEnv(instantiate(trained.env, seed=seed, **alone), FiniteGuard())
+    try:
+        env.reset()
+        env.render(width=16, height=16)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise RuntimeError(f"evaluate: gif: {trained.name} cannot be drawn: {error}") from error
+    return env
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def train(cfg: DictConfig) -> str:
         TensorDictSequential(actor, *agent.noise),
         frames_per_batch=batch_steps,
         total_frames=-1,
+        env_device=env.device,
         policy_device=cfg.device,
         storing_device=cfg.device,
         reset_at_each_iter=True,

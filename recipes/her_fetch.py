@@ -1,4 +1,4 @@
-"""HER with DDPG (or DQN) on the Fetch robot tasks, or on any goal-conditioned gymnasium environment.
+"""HER with DDPG (or DQN) on the Fetch tasks, or on a goal task of gymnasium whose episodes are of one length.
 
     python recipes/her_fetch.py task=reach target_success=0.95
     python recipes/her_fetch.py task=reach hindsight=future_in_region

@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> str:
     check(cfg)
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(cfg.seed)
-    if cfg.onednn:
+    if cfg.onednn and torch.device(cfg.device).type == "cpu":
         use_onednn()
 
     # 1. The task, once to learn in and once to be examined in.
@@ -106,6 +106,7 @@ def train(cfg: DictConfig) -> str:
         actor,
         frames_per_batch=batch_steps,
         total_frames=-1,
+        env_device=env.device,
         policy_device=cfg.device,
         storing_device=cfg.device,
         reset_at_each_iter=True,

@@ -148,9 +148,11 @@ def _episode_rules(cfg: DictConfig) -> dict[str, bool]:
     """Recipes whose batches are whole episodes."""
     episodes, batch = cfg.num_envs * cfg.horizon, cfg.get("batch_steps") or cfg.num_envs * cfg.horizon
     exploration = cfg.get("eval_exploration", "RANDOM")
+    buffer = cfg.get("buffer_steps", batch)
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     return {
         f"eval_exploration={exploration} must be one of {', '.join(EXPLORATIONS)}": exploration in EXPLORATIONS,
+        f"buffer_steps={buffer} must be at least {batch}: one batch": buffer >= batch,
         f"gamma={cfg.get('gamma')} must be below 1: it bounds the values": "agent" not in cfg or cfg.gamma < 1,
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,

@@ -75,6 +75,7 @@ def train(cfg: DictConfig) -> str:
         actor,
         frames_per_batch=cfg.batch_steps,
         total_frames=-1,
+        env_device=env.device,
         policy_device=cfg.device,
         storing_device=cfg.device,
         reset_at_each_iter=cfg.reset_each_batch,
@@ -140,7 +141,7 @@ def train(cfg: DictConfig) -> str:
 
 def make_env(cfg: DictConfig) -> EnvBase:
     """A few environments one after another; on few cores processes cost more than they bring."""
-    envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed)
+    envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed, device="cpu")
     return TransformedEnv(envs, Compose(FiniteGuard(), RewardSum(), StepCounter()))
 
 

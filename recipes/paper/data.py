@@ -88,6 +88,7 @@ def summary(tables: list[Table]) -> Summary:
     """Summarise the runs of a system: the end of training, the way there, and the time."""
     metric = metric_of(tables[0])
     last = np.array([end_of(table) for table in tables])
+    timed = [sum(value for _, value in table["seconds"]) for table in tables if "seconds" in table]
     lengths = [table[metric][-1][0] for table in tables]
     low, high = interval(last)
     return Summary(
@@ -99,7 +100,7 @@ def summary(tables: list[Table]) -> Summary:
         iqm=float(trim_mean(last, 0.25)),
         to_half=[steps_to(table[metric], 0.5) for table in tables],
         to_most=[steps_to(table[metric], 0.9) for table in tables],
-        seconds=float(np.mean([sum(value for _, value in table.get("seconds", [])) for table in tables])),
+        seconds=float(np.mean(timed)) if timed else 0.0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torchrl.envs import EnvBase, GymWrapper, check_env_specs
@@ -48,6 +49,33 @@ def test_the_number_of_workers_changes_nothing():
         env.close()
     assert all(same(walks[0], other) for other in walks[1:])
     assert walks[0]["next", "done"][:, :, 0].int().tolist() == [[0, 0, 0, 0, 1] * 2 + [0, 0]] * 4
+
+
+def test_episodes_of_different_lengths_are_the_same_with_workers_and_without():
+    makers = [partial(Walk, horizon=horizon) for horizon in (3, 5, 4, 2)]
+    walks = []
+    for workers in (0, 1, 2, 4):
+        env = EnvBatch(makers, seed=3, num_workers=workers, start_method="fork")
+        walks.append((walked(env), env.rng_state()["episode"].tolist()))
+        env.close()
+    assert all(same(walks[0][0], other) and walks[0][1] == episodes for other, episodes in walks[1:])
+    assert walks[0][0]["next", "done"][..., 0].sum(-1).tolist() == [4, 2, 3, 6]
+
+
+class Painted(BitFlipEnv):
+    def render(self, *, width, height):
+        return np.full((height, width, 3), 7, np.uint8)
+
+
+def test_the_first_environment_of_this_process_is_drawn():
+    env = EnvBatch([partial(Painted, 4), partial(BitFlipEnv, 4)], seed=0)
+    assert env.render(width=5, height=2).shape == (2, 5, 3) and (env.render(width=5, height=2) == 7).all()
+    with pytest.raises(TypeError, match=r"EnvBatch: makers must be .*with a render method, got .*BitFlipEnv"):
+        EnvBatch([partial(BitFlipEnv, 4)], seed=0).render(width=5, height=2)
+    env = EnvBatch([partial(Painted, 4)] * 2, num_workers=2, start_method="fork", seed=0)
+    with pytest.raises(TypeError, match="num_workers=0"):
+        env.render(width=5, height=2)
+    env.close()
 
 
 def test_environments_and_episodes_and_seeds_differ():

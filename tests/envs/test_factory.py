@@ -186,3 +186,8 @@ def test_workers_share_the_environments_of_a_gymnasium_id():
         batches.append(env.rollout(3))
         env.close()
     assert (batches[0] == batches[1]).all()
+
+
+def test_arguments_that_a_function_would_never_see_are_refused():
+    with pytest.raises(ValueError, match=r"make_goal_env: kwargs must be none with a function.*'num_worker'"):
+        make_goal_env(lambda: BitFlipEnv(4), 2, num_worker=2)

@@ -82,3 +82,9 @@ def test_it_lives_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     assert HiddenGapEnv(4, seed=0, device="cuda").rollout(8)["achieved_goal"].device.type == "cuda"
+
+
+def test_it_can_be_moved_to_another_device(device):
+    env = HiddenGapEnv(4, seed=0).to(device)
+    assert env.reset()["desired_goal"].device.type == device.type and env.open.device.type == device.type
+    assert env.rollout(8).device.type == device.type

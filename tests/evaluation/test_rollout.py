@@ -8,7 +8,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
+from torchrl_htrpo.envs import BitFlipEnv, GoalTask, HiddenGapEnv, same
 from torchrl_htrpo.evaluation import collect_episodes, evaluate, summarize
 from torchrl_htrpo.modules import CategoricalHead, make_actor
 
@@ -121,3 +121,19 @@ def test_a_seeded_evaluation_leaves_the_episodes_to_come_as_they_were(env, actor
     env.set_rng_state(state)
     evaluate(env, actor, env.task(), episodes=10, horizon=4, seed=7)
     assert torch.equal(env.reset()["desired_goal"], expected)
+
+
+def test_the_noise_of_sampled_actions_is_not_that_of_the_goals():
+    drawn = []
+
+    def act(goal):
+        drawn.append(torch.randn(4))
+        return torch.zeros(len(goal), 2)
+
+    env, policy = HiddenGapEnv(4), TensorDictModule(act, ["desired_goal"], ["action"])
+    evaluate(env, policy, env.task(), episodes=4, horizon=8, seed=7)
+    env.set_seed(7)
+    assert not torch.equal(drawn[0], torch.randn(4, generator=env.generator))
+    again = drawn[0]
+    evaluate(env, policy, env.task(), episodes=4, horizon=8, seed=7)
+    assert torch.equal(drawn[8], again)

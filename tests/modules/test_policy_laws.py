@@ -180,10 +180,8 @@ def test_a_saved_policy_comes_back_bit_for_bit(head):
 @every_head
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_hindsight_step_is_accepted_within_the_trust_region(head, dtype, device):
-    actor, critic = actor_with(head, dtype).to(device), make_critic(5, (6,)).to(device, dtype)
-    batch = trajectories(6, 5, dtype=dtype, actor=actor_with(head, dtype)).to(device)
-    with torch.no_grad():
-        actor(batch)
+    actor, critic = actor_with(head, dtype), make_critic(5, (6,)).to(device, dtype)
+    batch, actor = trajectories(6, 5, dtype=dtype, actor=actor).to(device), actor.to(device)
     flow = Compose(AllGoalSampler(), HindsightRelabel(GoalTask(same)), CumulativeGoalRatio(actor))
     rows = RowSampler()(GoalVTrace()(StateValue(critic)(flow(batch))))
     objective = TrustRegionObjective(actor, critic)

@@ -61,8 +61,10 @@ def test_every_choice_takes_a_step(recipe, group, trained, tmp_path):
         folder = tmp_path / file.stem
         result = figures(trained(recipe, f"{group}={file.stem}", budget(recipe, 1), directory=folder))
         assert result["env_steps"] == budget(recipe, 1).split("=")[1]
-        loss = read_table(folder / "metrics.csv")["critic/loss"]
-        assert len(loss) == 1 and loss[0][1] >= 0
+        table = read_table(folder / "metrics.csv")
+        assert len(table["critic/loss"]) == 1 and table["critic/loss"][0][1] >= 0
+        # The plain sampled KL has a Hessian of either sign: its step may be refused.
+        assert table["step/accepted"][0][1] == 1 or file.stem == "sampled_kl"
 
 
 @pytest.mark.parametrize(
@@ -79,13 +81,13 @@ def test_every_head_takes_a_step_where_its_actions_fit(recipe, head, more, train
         pytest.importorskip("mujoco")
     trained(recipe, f"head={head}", *more, budget(recipe, 1), directory=tmp_path)
     steps = read_table(tmp_path / "metrics.csv")
-    assert steps["step/accepted"][0][1] in {0.0, 1.0} and steps["hindsight/ess"][0][1] > 0
+    assert steps["step/accepted"][0][1] == 1 and steps["hindsight/ess"][0][1] > 0
 
 
 @pytest.mark.parametrize("key", ["weighted", "per_decision", "skip_held_goals"])
 def test_every_switch_takes_a_step(key, trained, tmp_path):
     trained("htrpo_bitflip", f"{key}=false", budget("htrpo_bitflip", 1), directory=tmp_path)
-    assert read_table(tmp_path / "metrics.csv")["hindsight/ess"][0][1] > 0
+    assert read_table(tmp_path / "metrics.csv")["step/accepted"][0][1] == 1
 
 
 def test_a_run_stops_when_an_evaluation_reaches_the_target(trained, tmp_path):

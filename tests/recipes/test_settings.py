@@ -172,6 +172,11 @@ def test_what_may_change_when_a_run_goes_on_is_left_out_of_what_must_not(configu
     assert kept["trust_region"]["max_divergence"] == 0.005 and kept["env"]["num_envs"] == 4
 
 
+def test_a_buffer_holds_a_batch(configured, settings):
+    with pytest.raises(ValueError, match="buffer_steps=20 must be at least 50: one batch"):
+        settings.check(configured("her_fetch", "buffer_steps=20", "num_envs=1", "horizon=50", tiny=False))
+
+
 def test_values_bounded_by_a_discount_need_one_below_1(configured, settings):
     with pytest.raises(ValueError, match="gamma=1.0 must be below 1"):
         settings.check(configured("her_bitflip", "gamma=1.0"))

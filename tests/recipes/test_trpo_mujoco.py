@@ -25,6 +25,7 @@ def test_every_divergence_steps_within_its_trust_region(divergence, trained, tmp
     table = read_table(tmp_path / "metrics.csv")
     assert len(table["step/divergence"]) == 3
     assert all(value <= 0.015 for _, value in table["step/divergence"])
+    assert all(accepted for _, accepted in table["step/accepted"]) or divergence == "sampled_kl"
     assert len(table["train/episode_return"]) == 3
     assert (tmp_path / "learning_curve.png").stat().st_size > 1000
 

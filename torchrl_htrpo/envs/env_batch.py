@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
@@ -124,6 +125,23 @@ class EnvBatch(EpisodeSeeds, EnvBase):
     def _outward(self, tensordict: TensorDictBase) -> TensorDictBase:
         flat = tensordict.reshape(self.batch_size)
         return flat.clone(False) if self.device is None else flat.to(self.device)
+
+    def render(self, **kwargs: int) -> NDArray[np.uint8]:
+        """The picture of the first environment.
+
+        Args:
+            **kwargs: what its own ``render`` takes.
+
+        Raises:
+            TypeError: if it cannot draw itself, or runs in a worker.
+        """
+        expected = "environments of this process (num_workers=0) with a render method"
+        if self.pool is not None:
+            raise TypeError(refusal(self, "makers", expected, "workers"))
+        first: Any = next(iter(self.inner._envs))
+        if not callable(getattr(first, "render", None)):
+            raise TypeError(refusal(self, "makers", expected, type(getattr(first, "base_env", first)).__name__))
+        return first.render(**kwargs)
 
     def close(self, *, raise_if_closed: bool = True) -> None:
         """Close the environments; no worker is left.

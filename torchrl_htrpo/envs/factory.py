@@ -63,7 +63,7 @@ def make_goal_env(
 
     Raises:
         ValueError: if the backend is unknown, the environment has no goals or goals of different shapes or of integers,
-            ``horizon`` comes with a function, or workers with the batched physics.
+            ``horizon`` or other arguments come with a function, or workers with the batched physics.
         EnvFailure: if an environment cannot be made.
 
     Example:
@@ -84,6 +84,8 @@ def make_goal_env(
         return FetchEnv(name, num_envs, seed=seed, num_threads=num_threads, device=device, **kwargs)  # type: ignore[arg-type]
     if callable(name) and horizon is not None:
         raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))
+    if callable(name) and kwargs:
+        raise ValueError(refusal("make_goal_env", "kwargs", "none with a function, which has its own", sorted(kwargs)))
     make = name if callable(name) else _maker(name, horizon, kwargs)
     env = EnvBatch(
         [make] * num_envs,

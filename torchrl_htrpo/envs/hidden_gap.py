@@ -65,7 +65,8 @@ class HiddenGapEnv(PositionGoalEnv):
         action = Bounded(-1, 1, shape=(2,))
         reached = Within(threshold)
         super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
-        self.open = torch.zeros(num_envs, device=self.device)
+        self.open: Tensor
+        self.register_buffer("open", torch.zeros(num_envs, device=self.device), persistent=False)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         state = super()._reset(tensordict, **kwargs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,14 @@ class GeneratorState:
 
     def _set_seed(self, seed: int | None) -> None:
         self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
+
+    def to(self, device: torch.device | str) -> Any:
+        """Move the environment; elsewhere its episodes come from a new generator, seeded by a draw from this one."""
+        moved = super().to(device)  # type: ignore[misc]
+        if self.generator.device.type != torch.device(device).type:
+            seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
+            self.generator = torch.Generator(device).manual_seed(seed)
+        return moved
 
     def rng_state(self) -> dict[str, Tensor]:
         """What the coming episodes depend on.

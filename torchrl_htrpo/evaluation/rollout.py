@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -64,10 +65,17 @@ def collect_episodes(
     """
     rounds = -(-episodes // env.batch_size.numel())
     with torch.no_grad(), set_exploration_type(exploration):
+        cast = elsewhere(actor, env)
         parts = [
-            env.rollout(horizon, actor, break_when_any_done=False, auto_cast_to_device=True) for _ in range(rounds)
+            env.rollout(horizon, actor, break_when_any_done=False, auto_cast_to_device=cast) for _ in range(rounds)
         ]
     return torch.cat([part.reshape(-1, horizon) for part in parts])[:episodes]
+
+
+def elsewhere(actor: TensorDictModuleBase, env: EnvBase) -> bool:
+    """Whether the policy is on another device than the environment; casts for nothing make the host wait."""
+    parameter = next(actor.parameters(), None)
+    return parameter is not None and parameter.device.type != (env.device or torch.device("cpu")).type
 
 
 def evaluate(
@@ -111,7 +119,9 @@ def evaluate(
     before = randomness.state_dict()
     env.set_seed(seed)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(
+            int(np.random.SeedSequence([seed % 2**64, 1]).generate_state(1)[0])
+        )  # not the environment's stream
         found = summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
     randomness.load_state_dict(before)
     return found

@@ -13,6 +13,8 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
+from torchrl_htrpo.evaluation.rollout import elsewhere
+
 
 class Renders(Protocol):
     """An environment that can draw itself."""
@@ -59,7 +61,7 @@ def record_gif(
 
     with torch.no_grad(), set_exploration_type(exploration):
         for _ in range(episodes):
-            last = env.rollout(horizon, actor, callback=draw, auto_cast_to_device=True)[..., -1]
+            last = env.rollout(horizon, actor, callback=draw, auto_cast_to_device=elsewhere(actor, env))[..., -1]
             draw(env, last)  # a rollout does not call back after its last step
     imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
     return path

@@ -46,4 +46,25 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
 def _map_all(fn: RowFn, tensordict: TensorDictBase, device: torch.device, chunk_size: int) -> Tensor:
     shape = tensordict.batch_size
     parts = torch.arange(shape.numel(), device=device).split(chunk_size)
-    return torch.cat([fn(tensordict[torch.unravel_index(part, shape)]) for part in parts]).reshape(shape)
+    return torch.cat([fn(tensordict[unravel(part, shape)]) for part in parts]).reshape(shape)
+
+
+def unravel(index: Tensor, shape: torch.Size) -> tuple[Tensor, ...]:
+    """As ``torch.unravel_index``, which copies the shape to the device and makes the host wait for it.
+
+    Args:
+        index: of flattened entries ``[m]``.
+        shape: what was flattened.
+
+    Returns:
+        An index ``[m]`` for each dimension.
+
+    Example:
+        >>> unravel(torch.tensor([0, 5]), torch.Size([2, 3]))
+        (tensor([0, 1]), tensor([0, 2]))
+    """
+    parts = []
+    for size in reversed(shape):
+        parts.append(index % size)
+        index = index // size
+    return tuple(reversed(parts))

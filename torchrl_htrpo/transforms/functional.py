@@ -99,13 +99,13 @@ def filter_goals(
     chosen, exists = [], []
     for _ in range(num_goals):
         score = torch.where(some, apart, nearness).masked_fill(~pool, -torch.inf)
-        best = score.argmax()
+        best = score.argmax(0, keepdim=True)  # with a dimension: the host would read an index without one
         exists.append(pool[best])
         chosen.append(best)
         distance = torch.linalg.vector_norm(points - points[best], dim=-1)
         apart = torch.where(some & (len(chosen) == 1), distance, torch.minimum(apart, distance))
         pool = pool & (apart > resolution)
-    return torch.stack(chosen), torch.stack(exists)
+    return torch.cat(chosen), torch.cat(exists)
 
 
 def distinct(candidates: Tensor, valid: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import GoalTask
+from torchrl_htrpo.modules.rows import unravel
 from torchrl_htrpo.transforms.base import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 
 _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), ("next", "done")
@@ -105,7 +106,7 @@ class HindsightReplay(BatchTransform):
             raise ValueError(refusal(self, "input", "a batch with a valid step", "none"))
         chance = valid.reshape(-1).float()
         index = torch.multinomial(chance, self.num_rows, replacement=True, generator=self.generator)
-        return torch.unravel_index(index, valid.shape)
+        return unravel(index, valid.shape)
 
     def _goals(self, tensordict: TensorDictBase, goals: Tensor, where: tuple[Tensor, ...], original: Tensor) -> Tensor:
         """A hindsight goal for a share of the rows, the original one for the others and where there is none."""

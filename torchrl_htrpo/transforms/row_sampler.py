@@ -9,6 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules.rows import unravel
 from torchrl_htrpo.transforms.base import BatchTransform, validity
 
 PriorityFn = Callable[[TensorDictBase], Tensor]
@@ -96,7 +97,7 @@ class RowSampler(BatchTransform):
         edges = probability.cumsum(0)
         for _ in range(count):
             index = self._systematic(edges, self.num_rows)
-            rows, drawn = tensordict[torch.unravel_index(index, live.shape)], probability[index]
+            rows, drawn = tensordict[unravel(index, live.shape)], probability[index]
             weight = rows.get("importance_weight")
             scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
             yield rows.set("importance_weight", weight * scale)

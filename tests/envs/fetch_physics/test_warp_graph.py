@@ -29,7 +29,7 @@ def test_every_call_launches_once_more(device: str):
     def launch() -> None:
         wp.map(wp.add, view, step, out=view)
 
-    recorded = Recorded(launch, torch.device(device))
+    recorded = Recorded(launch, count.device)
     recorded()
     first = count.clone()
     for _ in range(3):

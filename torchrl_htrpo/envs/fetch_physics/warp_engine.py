@@ -93,6 +93,7 @@ class WarpEngine:
             self._m.opt.warn_overflow = 0  # the check reports, instead of prints from the device
             self._d = mjw.make_data(model.mj_model, nworld=num_worlds, nconmax=nconmax, njmax=njmax)
             self._reset_mask = wp.zeros(num_worlds, dtype=bool)
+            wp.synchronize_device()  # what follows runs on torch's stream
         self._view_arrays()
         self._clear = Recorded(lambda: mjw.reset_data(self._m, self._d, self._reset_mask), self.device)
         self._pose = Recorded(self._launch_pose, self.device)
