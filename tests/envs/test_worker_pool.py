@@ -24,10 +24,10 @@ from torchrl_htrpo.envs import EnvBatch, EnvFailure
 ROOT = Path(__file__).parents[2]
 
 
-def with_third(*args, num_workers=2, timeout=1.0, **settings) -> EnvBatch:
+def with_third(*args, num_workers=2, timeout=1.0, start_method="fork", **settings) -> EnvBatch:
     """Four environments, of which the third fails."""
     makers = [Walk, Walk, partial(Walk, *args, **settings), Walk]
-    return EnvBatch(makers, num_workers=num_workers, timeout=timeout, start_method="fork", seed=0)
+    return EnvBatch(makers, num_workers=num_workers, timeout=timeout, start_method=start_method, seed=0)
 
 
 def walk(env: EnvBatch) -> None:
@@ -73,6 +73,14 @@ def test_a_failing_worker_is_named_with_its_environment_and_step_and_no_process_
         walk(env)
     assert not any(alive(pid) for pid in pids) and not multiprocessing.active_children()
     env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["exits", "raises", "hangs"])
+def test_a_failing_worker_of_a_fresh_process_is_named_too(fault):
+    with pytest.raises(EnvFailure, match=rf"environment 2 {HOW[fault]}"):
+        walk(with_third(fault, episode=2, start_method="spawn", timeout=30.0 if fault != "hangs" else 5.0))
+    assert not multiprocessing.active_children()
 
 
 def test_a_hang_says_where_it_hung():
