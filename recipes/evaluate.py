@@ -49,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     if drawn is not None:
         episodes, path = cfg.gif_episodes, Path(cfg.gif)
         record_gif(drawn, actor, path, episodes=episodes, horizon=trained.horizon, exploration=exploration)
+        drawn.close()
         print(f"wrote {path}")
     figures = " ".join(f"{name}={figure:.4g}" for name, figure in evaluation.metrics().items())
     print(f"RESULT {figures}")

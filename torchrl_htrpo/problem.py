@@ -25,10 +25,10 @@ class TrustRegionProblem:
         terms: functions of the parameters giving a chunk's part of :math:`(f, D)`.
         residuals: pairs of a chunk's residual function (parameters to ``[m]``) and its weights :math:`c` ``[m]``; empty
             if the divergence is not a sum of squares, and then its Hessian is used.
-        curvature_terms: what to take that Hessian of, such as :attr:`terms` of a subset of the rows; empty: of
-            :attr:`terms`.
         process_group: processes that hold other rows of the same problem. All sums run over theirs too, so that every
             process takes the same step; each must call the same optimizer, also if it has no row.
+        curvature_terms: what to take that Hessian of, such as :attr:`terms` of a subset of the rows; empty: of
+            :attr:`terms`.
 
     Example:
         >>> import torch
@@ -40,8 +40,8 @@ class TrustRegionProblem:
 
     terms: Sequence[TermFn]
     residuals: Sequence[tuple[ResidualFn, Tensor]] = ()
-    curvature_terms: Sequence[TermFn] = ()
     process_group: dist.ProcessGroup | None = None
+    curvature_terms: Sequence[TermFn] = ()
 
     @property
     def empty(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchrl import torchrl_logger
 
 from torchrl_htrpo.envs.goal import GoalTask
+from torchrl_htrpo.modules.rows import by_goal
 
 _COLLAPSED = 1.5
 
@@ -50,13 +51,13 @@ class HindsightMetrics:
             Figures by name, below ``hindsight/``.
         """
         mask = batch.get(("collector", "mask"))
-        live = _by_goal(mask)
+        live = by_goal(mask)
         figures = {
             "ess": batch.get(("hindsight", "ess")).flatten()[0],
             "live_share": batch.get(("hindsight", "live_share")).flatten()[0],
             "solved_share": (self.task.success(batch) & mask).any(-1).float().mean(),
             "goals": live.flatten(1).any(-1).sum(),
-            "trajectories": effective_trajectories(_by_goal(batch.get("importance_weight")), live),
+            "trajectories": effective_trajectories(by_goal(batch.get("importance_weight")), live),
         }
         told = {name: float(figure) for name, figure in figures.items()}
         if told["goals"] == 0:
@@ -71,11 +72,6 @@ class HindsightMetrics:
         if kind not in self.told:
             self.told.add(kind)
             torchrl_logger.warning(f"HindsightMetrics: {text} (told once; the metrics count)")
-
-
-def _by_goal(values: Tensor) -> Tensor:
-    """``[G, *B, T]`` to ``[G, N, T]``."""
-    return values.flatten(1, -2) if values.dim() > 2 else values.unsqueeze(1)
 
 
 def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:

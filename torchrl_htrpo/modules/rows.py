@@ -68,3 +68,13 @@ def unravel(index: Tensor, shape: torch.Size) -> tuple[Tensor, ...]:
         parts.append(index % size)
         index = index // size
     return tuple(reversed(parts))
+
+
+def by_goal(values: Tensor) -> Tensor:
+    """Every trajectory of a relabelled batch in one dimension: ``[G, *B, T]`` to ``[G, N, T]``.
+
+    Example:
+        >>> by_goal(torch.zeros(2, 3, 4, 5)).shape, by_goal(torch.zeros(2, 5)).shape
+        (torch.Size([2, 12, 5]), torch.Size([2, 1, 5]))
+    """
+    return values.flatten(1, -2) if values.dim() > 2 else values.unsqueeze(1)

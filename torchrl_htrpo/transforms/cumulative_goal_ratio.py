@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.log_prob import action_log_prob, check_actor, log_prob_key
-from torchrl_htrpo.modules.rows import map_rows
+from torchrl_htrpo.modules.rows import by_goal, map_rows
 from torchrl_htrpo.transforms.base import BatchTransform, validity
 from torchrl_htrpo.transforms.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
 
@@ -126,8 +126,8 @@ class CumulativeGoalRatio(BatchTransform):
         Returns:
             ``[G, *B, T]``, zero on dead steps.
         """
-        mask = _by_goal(live)
-        total = cumulative_log_ratio(_by_goal(log_ratio), mask, self.per_decision)
+        mask = by_goal(live)
+        total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision)
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
         counted = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "counted" else mask
@@ -138,13 +138,8 @@ class CumulativeGoalRatio(BatchTransform):
         steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
         discount = self.discount**steps
         if self.normalization == "paper":
-            episode = _by_goal(live).any(-1)
+            episode = by_goal(live).any(-1)
             pairs = episode.any(0).sum() * episode.any(1).sum()
             return weight * discount * (1 - self.discount) / pairs.clamp_min(1)
         expected = weight if self.weighted else live.to(weight.dtype)
         return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)
-
-
-def _by_goal(values: Tensor) -> Tensor:
-    """``[G, *B, T]`` to ``[G, N, T]``."""
-    return values.flatten(1, -2) if values.dim() > 2 else values.unsqueeze(1)
