@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import torch
@@ -168,3 +169,27 @@ def test_a_run_that_has_no_figure_of_its_headline_yet_goes_on_and_ends_without_a
         assert again.restore() == 10
         again.draw()
     assert (tmp_path / "metrics.csv").exists() and not (tmp_path / "learning_curve.png").exists()
+
+
+def stopped(run: Run, error: type[BaseException] | None = None) -> None:
+    """One iteration during which a signal comes."""
+    with run:
+        run.begin()
+        signal.raise_signal(signal.SIGTERM)
+        if error is not None:
+            raise error
+        assert run.stop
+        iterate(run, 10)
+
+
+def test_a_signal_ends_a_run_after_its_iteration_with_the_exit_code_of_a_shell(opened):
+    with pytest.raises(SystemExit) as ended:
+        stopped(opened())
+    assert ended.value.code == 143
+    assert opened().restore() == 10
+
+
+def test_what_fails_because_of_a_signal_ends_with_its_exit_code_too(opened):
+    with pytest.raises(SystemExit) as ended:
+        stopped(opened(), RuntimeError)
+    assert ended.value.code == 143 and isinstance(ended.value.__cause__, RuntimeError)

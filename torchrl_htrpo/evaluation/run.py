@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from torchrl import torchrl_logger
 from torchrl.checkpoint import Checkpoint, GlobalRNGState
 from torchrl.record.loggers import get_logger
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data, refu
 from torchrl_htrpo.evaluation.metrics import forget_after, read_scalars, replace_text, write_table
 from torchrl_htrpo.evaluation.plots import plot_learning_curve
 from torchrl_htrpo.evaluation.provenance import provenance, versions
+from torchrl_htrpo.evaluation.signals import StopSignals
 
 
 class Run:
@@ -26,6 +28,9 @@ class Run:
     In the folder: ``checkpoints/`` (the last two complete iterations and the best examined one), ``metrics.csv`` (one
     row per step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and what the logger
     writes.
+
+    Inside ``with``, SIGINT and SIGTERM do not end the process: ``stop`` is true after one, and the loop must save and
+    leave after its iteration (``while not (last or run.stop)``). The process then ends with 130 or 143.
 
     Args:
         directory: the run's folder.
@@ -63,6 +68,7 @@ class Run:
         self.metrics = get_logger("csv", str(directory), "logs")
         self.logger = None if backend in ("csv", "") else get_logger(backend, str(directory), name)
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
+        self.stop = StopSignals()
         self._examined = False
         self._since = time.monotonic()
 
@@ -116,12 +122,20 @@ class Run:
         return int(self.progress["iterations"])
 
     def __enter__(self) -> Run:
+        self.stop.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.close()
+        self.stop.__exit__(kind, value, trace)
+        if self.stop:
+            failed = "" if value is None else f" (the last iteration is lost: {type(value).__name__})"
+            torchrl_logger.warning(
+                f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; go on with resume={self.directory}"
+            )
+            raise SystemExit(self.stop.exit_code) from value
 
     def log(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of an iteration that ended after ``steps`` environment steps."""
