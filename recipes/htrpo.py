@@ -17,11 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from settings import check, lasting
+from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.collectors.utils import split_trajectories
+from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import Compose, EnvBase, ExplorationType, TransformedEnv
 from torchrl.modules import ValueOperator
 
@@ -40,6 +42,7 @@ from torchrl_htrpo import (
     RunningNormalizer,
     ShareStates,
     StateValue,
+    StoredItems,
     TrustRegionObjective,
     action_features,
     evaluate,
@@ -113,6 +116,10 @@ def train(cfg: DictConfig) -> str:
         auto_register_policy_transforms=False,
     )
 
+    # The last batches, as they were collected: importance weights correct for their age as for their goals.
+    rows = batch_steps // cfg.horizon
+    replay = ReplayBuffer(storage=LazyTensorStorage(cfg.replay_batches * rows, device=cfg.device), batch_size=rows)
+
     # 6. The record; go on from a checkpoint, or take the normaliser's first statistics from a few random steps.
     directory = Path(cfg.resume or HydraConfig.get().runtime.output_dir)
     components = {
@@ -120,6 +127,7 @@ def train(cfg: DictConfig) -> str:
         "critic": critic,
         "critic_optimizer": critic_optimizer,
         "env": EnvRandomness(env),
+        **({"replay": StoredItems(replay)} if cfg.replay_batches > 1 else {}),
         **({"optimizer": optimizer} if hasattr(optimizer, "state_dict") else {}),  # HPG's moments
     }
     watched, taught = PolicyMetrics(actor), HindsightMetrics(task)
@@ -138,10 +146,13 @@ def train(cfg: DictConfig) -> str:
             with timeit("collect"):
                 batch = finite(next(batches))
                 steps += batch.numel()
-                batch = split_trajectories(batch) if cfg.early_ends else batch.reshape(-1, cfg.horizon)
+                batch = batch.reshape(-1, cfg.horizon)
+                stored = remembered(replay, batch) if cfg.replay_batches > 1 else batch
+                if cfg.early_ends:
+                    batch, stored = split_trajectories(batch), split_trajectories(stored)
                 real = batch.get(("collector", "mask"), default=torch.ones_like(batch["next", "done"].squeeze(-1)))
             with timeit("hindsight"):
-                relabelled = hindsight(batch)
+                relabelled = hindsight(stored)
             with timeit("value"):
                 relabelled = advantage(value(relabelled))
             with timeit("policy"):
@@ -189,7 +200,7 @@ def train(cfg: DictConfig) -> str:
                         exploration=ExplorationType[cfg.eval_exploration],
                     )
                 metrics |= {f"eval/{name}": figure for name, figure in evaluation.metrics().items()}
-                last = last or evaluation.success >= enough
+                last = last or getattr(evaluation, cfg.target_metric) >= enough
             metrics |= timeit.todict(prefix="time")
             timeit.erase()
             run.log(steps, metrics)
@@ -199,6 +210,12 @@ def train(cfg: DictConfig) -> str:
                 run.draw()
     print(f"checkpoints, metrics.csv and learning_curve.png are in {directory}")
     return run.result()
+
+
+def remembered(replay: ReplayBuffer, batch: TensorDictBase) -> TensorDictBase:
+    """Store a batch of trajectories ``[N, T]`` in place of the oldest; return all that are stored."""
+    replay.extend(batch)
+    return replay.storage[: len(replay)]
 
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> Networks:

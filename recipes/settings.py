@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 CONFIG = Path(__file__).parent / "config"
 # What may change when a run goes on: how long, how examined, how shown. Threads and workers change no result.
-FREE = {"total_steps", "resume", "logger", "name", "target_success", "num_threads"}
+FREE = {"total_steps", "resume", "logger", "name", "target_success", "target_metric", "num_threads"}
 FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 FREE |= {"num_workers", "timeout", "start_method"}
 
@@ -44,6 +44,7 @@ class Range:
         return f"{kind} {low}" + (f", at most {self.high:g}" if self.high < inf else "") + " or null" * self.optional
 
 
+METRICS = ("success", "success_last")
 EXPLORATIONS = ("DETERMINISTIC", "MODE", "RANDOM")
 SHARE, POSITIVE = Range(0, 1), Range(above=True)
 COUNT, OPTIONAL_COUNT = Range(1, whole=True), Range(1, whole=True, optional=True)
@@ -60,6 +61,7 @@ RANGES = {
     "total_steps": COUNT,
     "batch_steps": OPTIONAL_COUNT,
     "warmup_steps": Range(whole=True),
+    "replay_batches": COUNT,
     "chunk_rows": COUNT,
     "num_goals": COUNT,
     "gradient_rows": OPTIONAL_COUNT,
@@ -148,12 +150,13 @@ def _episode_rules(cfg: DictConfig) -> dict[str, bool]:
     """Recipes whose batches are whole episodes."""
     episodes, batch = cfg.num_envs * cfg.horizon, cfg.get("batch_steps") or cfg.num_envs * cfg.horizon
     exploration = cfg.get("eval_exploration", "RANDOM")
-    buffer = cfg.get("buffer_steps", batch)
+    buffer, metric = cfg.get("buffer_steps", batch), cfg.get("target_metric", "success")
     bits, warm = cfg.get("num_bits", cfg.horizon), cfg.get("warmup_steps", 0)
     return {
         f"eval_exploration={exploration} must be one of {', '.join(EXPLORATIONS)}": exploration in EXPLORATIONS,
         f"buffer_steps={buffer} must be at least {batch}: one batch": buffer >= batch,
         f"gamma={cfg.get('gamma')} must be below 1: it bounds the values": "agent" not in cfg or cfg.gamma < 1,
+        f"target_metric={metric} must be one of {', '.join(METRICS)}": metric in METRICS,
         f"horizon={cfg.horizon} must be num_bits = {bits}": cfg.horizon == bits,
         f"batch_steps={batch} must be a multiple of num_envs * horizon = {episodes}": batch % episodes == 0,
         f"total_steps={cfg.total_steps} must be at least {warm + batch}: warmup_steps and one batch": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
@@ -15,6 +15,7 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import refusal
 
 RewardName = Literal["sparse", "paper_code", "her", "dense"]
+Aim = Literal["reach", "stay"]
 ReachedFn = Callable[[Tensor, Tensor], Tensor]
 RewardFn = Callable[[TensorDictBase], Tensor]
 
@@ -62,7 +63,9 @@ class GoalTask:
     The reward presets, for a success first seen at step :math:`t` (from 0) of :math:`T`:
 
     ============== ==========================================================================
-    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's)
+    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"``
+                   :attr:`success_reward` on every step that enters the goal, minus :attr:`success_reward` on every step
+                   that leaves it: the undiscounted sum says whether the trajectory ends at its goal
     ``paper_code`` 0, then :math:`T - t` at the first success (the authors' code)
     ``her``        :math:`-1` on every step that does not hold the goal, else 0
     ``dense``      :math:`-|achieved - desired|_2`
@@ -78,9 +81,11 @@ class GoalTask:
         ends_at_success: whether the environment terminates an episode where its goal is reached, so that such a
             termination is no failure. Say ``False`` where it terminates for other reasons only (a fall, an enemy), or
             never.
+        aim: ``"reach"``: a hindsight pair ends at its first success (the paper's). ``"stay"``: it goes on to the end of
+            its trajectory, so that a policy also learns what to do at its goal.
 
     Raises:
-        ValueError: if ``reward`` is neither a preset nor callable.
+        ValueError: if ``reward`` is neither a preset nor callable, or ``aim`` is unknown.
 
     Example:
         >>> task = GoalTask(Within(0.05), reward="her")
@@ -96,8 +101,11 @@ class GoalTask:
     achieved_goal: NestedKey = "achieved_goal"
     desired_goal: NestedKey = "desired_goal"
     ends_at_success: bool = True
+    aim: Aim = "reach"
 
     def __post_init__(self) -> None:
+        if self.aim not in get_args(Aim):
+            raise ValueError(refusal(self, "aim", "one of the choices", self.aim, get_args(Aim)))
         if not callable(self.reward) and self.reward not in _PRESETS:
             raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))
 
@@ -139,7 +147,8 @@ class GoalTask:
         """The lowest and the highest reward of a step, as far as the preset bounds them."""
         if callable(self.reward):
             return -inf, inf
-        return {"sparse": (0.0, self.success_reward), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
+        lowest = 0.0 if self.aim == "reach" else -self.success_reward
+        return {"sparse": (lowest, self.success_reward), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
             self.reward, (0.0, inf)
         )
 
@@ -207,6 +216,10 @@ def _float_like(task: GoalTask, tensordict: TensorDictBase, values: Tensor) -> T
 
 
 def _sparse(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    if task.aim == "stay":
+        held = task.reached(tensordict.get(task.achieved_goal), tensordict.get(task.desired_goal))
+        change = task.success(tensordict).long() - held.long()
+        return task.success_reward * _float_like(task, tensordict, change)
     return task.success_reward * _float_like(task, tensordict, first(task.success(tensordict)))
 
 

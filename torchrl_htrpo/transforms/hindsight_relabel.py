@@ -24,7 +24,7 @@ class HindsightRelabel(BatchTransform):
 
     The goal is replaced at the root and under ``"next"``, the reward computed again from the whole tensordict, and each
     (goal, trajectory) pair cut at its first success: ``terminated`` there, masked after. Pairs whose goal held before
-    the first action are masked whole. A collected termination that was no success (a fall, an enemy) stays one; any
+    the first action are masked whole. A task with ``aim="stay"`` cuts and masks no pair. A collected termination that was no success (a fall, an enemy) stays one; any
     other pair that lives to the end of its trajectory is ``truncated`` there, also where collection broke off or the
     original goal was reached. So every live pair is ``done`` exactly once, at its last live step. Entries that do not
     change are views of the collected ones; nothing is written to the input.
@@ -88,9 +88,7 @@ class HindsightRelabel(BatchTransform):
         return exists.movedim(-1, 0)
 
     def _cut(self, out: TensorDictBase, valid: Tensor, failed: Tensor) -> TensorDictBase:
-        start, goals = out.get(self.task.achieved_goal)[..., 0, :], out.get(self.task.desired_goal)
-        held = self.task.reached(start, goals[..., 0, :])
-        terminated, live = cut_at_first_success(self.task.success(out), valid.expand(out.batch_size), held)
+        terminated, live = self._ends(out, valid.expand(out.batch_size))
         if self.time_limit_terminates:
             failed = failed | out.get(_ENDS[1]).squeeze(-1)
         terminated = terminated | (live & failed)
@@ -101,3 +99,10 @@ class HindsightRelabel(BatchTransform):
         for name, flag in (("terminated", terminated), ("truncated", truncated), ("done", terminated | truncated)):
             out.set(unravel_key(("next", name)), flag.unsqueeze(-1))
         return out.set(MASK_KEY, live)
+
+    def _ends(self, out: TensorDictBase, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Where pairs end because their goal is reached, and which of their steps live."""
+        if self.task.aim == "stay":
+            return torch.zeros_like(valid), valid
+        start, goals = out.get(self.task.achieved_goal)[..., 0, :], out.get(self.task.desired_goal)
+        return cut_at_first_success(self.task.success(out), valid, self.task.reached(start, goals[..., 0, :]))
