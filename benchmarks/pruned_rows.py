@@ -15,13 +15,12 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from push_batch import gaussian_actor, machine, new_critic
-from torchrl.checkpoint import Checkpoint
 from torchrl.envs import Compose
 
 from torchrl_htrpo import CumulativeGoalRatio, FetchEnv, GoalNormalizer, HindsightRelabel, RowPruner, StateValue
-from torchrl_htrpo.evaluation.checkpoints import load_data
+from torchrl_htrpo.evaluation.sealed import SealedCheckpoint
+from torchrl_htrpo.evaluation.trusted import load_config
 
 BOUNDS = (1e-4, 1e-3, 1e-2, 5e-2)
 
@@ -34,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     print(machine())
     torch.manual_seed(0)
-    cfg = OmegaConf.load(args.run / ".hydra" / "config.yaml")
+    cfg = load_config(args.run)
     env, task = FetchEnv(cfg.task, cfg.num_envs, seed=1), instantiate(cfg.goal_task)
     size = env.observation_spec["observation"].shape[-1]
     normalizer = GoalNormalizer(size, 3)
@@ -47,7 +46,7 @@ def main() -> None:
         instantiate(cfg.advantage),
     )
     for stored in sorted((args.run / "checkpoints").glob("checkpoint-*")):
-        load_data(Checkpoint(actor=actor, critic=critic), stored)
+        SealedCheckpoint(actor=actor, critic=critic).load(stored)
         steps, batch = int(stored.name.rpartition("-")[2]), flow(env.rollout(cfg.horizon, actor))
         live = int(batch["collector", "mask"].sum())
         print(f"FIGURE live_{steps} {live} rows")

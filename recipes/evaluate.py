@@ -16,17 +16,18 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from settings import refuse_unknown_keys
-from torchrl.checkpoint import Checkpoint
 from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
 from torchrl_htrpo import FiniteGuard, evaluate, record_gif
-from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
+from torchrl_htrpo.evaluation.checkpoints import intact_checkpoint
+from torchrl_htrpo.evaluation.sealed import SealedCheckpoint
+from torchrl_htrpo.evaluation.trusted import load_config
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Load the run's policy, count, draw."""
-    trained = OmegaConf.load(Path(cfg.run) / ".hydra" / "config.yaml")
+    trained = load_config(Path(cfg.run))
     if "goal_task" not in trained:
         raise ValueError(f"evaluate: run must be one on a goal task (of the HTRPO and HER recipes), got {trained.name}")
     trained = OmegaConf.merge(trained, {"device": cfg.device})
@@ -36,11 +37,7 @@ def main(cfg: DictConfig) -> None:
     drawn = make_drawn(trained, cfg.seed) if cfg.gif else None
     task = instantiate(trained.goal_task)
     _, actor, _ = (her if "agent" in trained else htrpo).make_networks(trained, env)
-    checkpoints = checkpoints_of(Path(cfg.run))
-    stored = checkpoints.best() if cfg.best else checkpoints.latest()
-    if stored is None:
-        raise FileNotFoundError(f"evaluate: run must be the folder of a run with a checkpoint, got {cfg.run}")
-    load_data(Checkpoint(actor=actor), stored, map_location=cfg.device)
+    SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(cfg.run), best=cfg.best))
 
     exploration = ExplorationType[trained.get("eval_exploration", "DETERMINISTIC")]
     evaluation = evaluate(

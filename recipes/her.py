@@ -122,7 +122,7 @@ def train(cfg: DictConfig) -> str:
     batches, enough = iter(collector), cfg.target_success or 2
     last = bool(cfg.resume) and (steps + batch_steps > cfg.total_steps or run.success >= enough)
     with closing(env), closing(exam), run:
-        while not last:
+        while not (last or run.stop):
             with timeit("collect"):
                 batch = finite(next(batches)).reshape(-1, cfg.horizon)
                 buffer.extend(batch.select(*STORED, *(("next", key) for key in STORED_AFTER)))
@@ -161,7 +161,7 @@ def train(cfg: DictConfig) -> str:
             timeit.erase()
             run.log(steps, metrics)
             run.show(success=run.success, loss=metrics["critic/loss"])
-            if last or run.iterations % cfg.save_every == 0:
+            if last or run.stop or run.iterations % cfg.save_every == 0:
                 run.save()
             if examined:
                 run.draw()

@@ -142,7 +142,7 @@ def train(cfg: DictConfig) -> str:
     batches, enough = iter(collector), cfg.target_success or 2
     last = bool(cfg.resume) and (steps + batch_steps > cfg.total_steps or run.success >= enough)
     with closing(env), closing(exam), run:
-        while not last:
+        while not (last or run.stop):
             with timeit("collect"):
                 batch = finite(next(batches))
                 steps += batch.numel()

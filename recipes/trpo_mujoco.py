@@ -100,7 +100,7 @@ def train(cfg: DictConfig) -> str:
     run.progress["episode_return"] = float("nan")
     steps, batches = run.restore() if cfg.resume else run.begin(), iter(collector)
     with closing(env), run:
-        while steps < cfg.total_steps:
+        while steps < cfg.total_steps and not run.stop:
             with timeit("collect"):
                 batch = finite(next(batches))
             with timeit("policy"):

@@ -1,15 +1,13 @@
-"""Checkpoints: which are kept, that a kill leaves one, that none runs code, that none of another run is taken."""
+"""Checkpoints: which are kept, which are intact, and that none of another run is taken."""
 
 from __future__ import annotations
 
-import pickle
-from contextlib import suppress
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tensordict import TensorDict
-from torchrl.checkpoint import Checkpoint
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 
 from torchrl_htrpo.envs import BitFlipEnv, make_goal_env
@@ -17,22 +15,15 @@ from torchrl_htrpo.evaluation import EnvRandomness, StoredItems
 from torchrl_htrpo.evaluation.checkpoints import (
     checkpoints_of,
     differences,
-    load_data,
+    intact_checkpoint,
     refuse_differences,
+    set_damaged_aside,
+    stored_checkpoints,
     sweep,
 )
+from torchrl_htrpo.evaluation.sealed import DamagedCheckpoint, SealedCheckpoint
 
 HERE = {"config": {"gamma": 0.9, "critic": {"lr": 0.1}}, "versions": {"torch": "2"}}
-
-
-class Bomb:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.fixture
@@ -42,66 +33,82 @@ def net():
 
 @pytest.fixture
 def saved(tmp_path, net) -> Path:
-    return checkpoints_of(tmp_path).save(Checkpoint(net=net), step=1, metadata={"success": 0.5, **HERE})
+    return checkpoints_of(tmp_path).save(SealedCheckpoint(net=net), step=1, metadata={"success": 0.5, **HERE})
 
 
-def states(folder: Path) -> list[Path]:
-    """Where the tensors of a checkpoint lie."""
-    return [file.parent for file in folder.rglob("meta.json")]
+@pytest.fixture
+def three(tmp_path, net) -> list[Path]:
+    """Of success 0.9, 0.1 and 0.5."""
+    rotation = checkpoints_of(tmp_path)
+    for step, success in enumerate((0.9, 0.1, 0.5)):
+        rotation.save(SealedCheckpoint(net=net), step=step, metadata={"success": success})
+    return stored_checkpoints(tmp_path)
 
 
-def test_what_was_saved_is_loaded_bit_for_bit(saved, net):
-    other = torch.nn.Linear(2, 1)
-    load_data(Checkpoint(net=other), saved)
-    assert torch.equal(other.weight, net.weight) and torch.equal(other.bias, net.bias)
-
-
-@pytest.mark.parametrize("name", ["other.pickle", "state.pt", "state.tdz", "nothing"])
-def test_a_payload_that_could_run_code_is_refused_and_does_not_run(name, saved, net, tmp_path):
-    gone_off = tmp_path / "gone_off"
-    for folder in {*states(saved), *(state.parent for state in states(saved))}:
-        (folder / name).write_bytes(pickle.dumps(Bomb(gone_off)))
-    with pytest.raises(ValueError, match=rf"tensors and JSON only .*{name}"):
-        load_data(Checkpoint(net=net), saved)
-    assert not gone_off.exists()
-
-
-def test_tensordict_by_itself_would_have_run_it(saved, tmp_path):
-    """Why there is a refusal. When this fails, tensordict refuses by itself, and ours may go."""
-    import tensordict
-
-    gone_off = tmp_path / "gone_off"
-    (state,) = states(saved)
-    (state / "other.pickle").write_bytes(pickle.dumps(Bomb(gone_off)))
-    (state / "meta.json").write_text('{"_type": "<class \'tensordict.tensorclass.NonTensorData\'>"}')
-    with pytest.warns(FutureWarning, match="pickle"), suppress(TypeError):
-        tensordict.load(state)
-    assert gone_off.exists()
-
-
-def test_a_link_and_an_archive_are_refused(saved, net, tmp_path):
-    (saved / "components" / "more.json").symlink_to(tmp_path)
-    with pytest.raises(ValueError, match="more.json"):
-        load_data(Checkpoint(net=net), saved)
-    archive = Checkpoint(net=net).save(tmp_path / "one.json", format="archive")
-    with pytest.raises(ValueError, match="tensors and JSON only"):
-        load_data(Checkpoint(net=net), archive)
+def damage(checkpoint: Path) -> None:
+    file = next(checkpoint.rglob("tensors.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1])
 
 
 def test_the_last_two_and_the_best_are_kept(tmp_path, net):
     rotation = checkpoints_of(tmp_path)
     for step, success in enumerate([0.1, 0.9, -1.0, 0.5, 0.6]):
-        rotation.save(Checkpoint(net=net), step=step, metadata={"success": success})
-    assert [int(path.name.split("-")[1]) for path in rotation.checkpoints()] == [1, 3, 4]
-    assert rotation.best().name.endswith("1") and rotation.latest().name.endswith("4")
+        rotation.save(SealedCheckpoint(net=net), step=step, metadata={"success": success})
+    assert [int(path.name.split("-")[1]) for path in stored_checkpoints(tmp_path)] == [1, 3, 4]
+    assert intact_checkpoint(tmp_path, best=True).name.endswith("1") and intact_checkpoint(tmp_path).name.endswith("4")
+
+
+def test_the_newest_that_is_intact_is_taken_and_the_damaged_one_is_named(three, tmp_path, caplog):
+    damage(three[-1])
+    with caplog.at_level("WARNING", logger="torchrl"):
+        assert intact_checkpoint(tmp_path) == three[1]
+    assert intact_checkpoint(tmp_path, best=True) == three[0]
+    set_damaged_aside(tmp_path)
+    assert stored_checkpoints(tmp_path) == three[:2]
+    assert (three[-1].parent / "damaged-000000000002").is_dir()
+
+
+def test_a_damaged_best_one_gives_way_to_the_best_of_the_others(three, tmp_path):
+    damage(three[0])
+    assert intact_checkpoint(tmp_path, best=True) == three[2]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_what_is_wrong_with_each(three, tmp_path):
+    for path in three:
+        damage(path)
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint-0+: .*checkpoint-0+1: .*checkpoint-0+2: .* bytes, not"):
+        intact_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "checksums.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b'{"files": {}}', b"\xff\x00"])
+def test_a_torn_record_of_a_checkpoint_is_damage(name, content, three, tmp_path):
+    (three[-1] / name).write_bytes(content)
+    assert intact_checkpoint(tmp_path) == three[1]
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="at least one complete iteration"):
+        intact_checkpoint(tmp_path / "nowhere")
+    assert not list(tmp_path.iterdir())
+
+
+def test_harmless_files_are_not_looked_at(saved, tmp_path, net):
+    for folder in (tmp_path, saved.parent, saved, saved / "components"):
+        (folder / ".DS_Store").write_bytes(b"\x00")
+        (folder / ".link").symlink_to(tmp_path)
+    (saved.parent / "checkpoint-1 (copy)").mkdir()
+    (saved.parent / "checkpoint-000000000009").symlink_to(saved)
+    (saved.parent / ".checkpoint-link").symlink_to(saved)
+    sweep(tmp_path)
+    assert intact_checkpoint(tmp_path) == saved
+    assert SealedCheckpoint(net=net).load(saved).loaded == {"net"}
 
 
 def test_what_a_kill_left_half_written_is_swept_away_and_never_taken(saved, tmp_path):
-    rotation = checkpoints_of(tmp_path)
-    half = saved.with_name(".checkpoint-000000000002.stage-0")
-    half.mkdir()
-    (half / "components").mkdir()
-    assert rotation.latest() == saved
+    for name in (".checkpoint-000000000002.stage-0", "..checkpoint-000000000002.draft.stage-0"):
+        shutil.copytree(saved, saved.with_name(name))
+    assert intact_checkpoint(tmp_path) == saved
     sweep(tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [saved.name]
 
@@ -165,9 +172,9 @@ def test_a_replay_buffer_comes_back_with_its_items_and_its_place_in_the_ring(sto
         one.extend(items(0, min(stored, 4)))
         for number in range(4, stored):
             one.extend(items(number, 1))
-    Checkpoint(buffer=StoredItems(one)).save(tmp_path / "saved")
+    SealedCheckpoint(buffer=StoredItems(one)).save(tmp_path / "saved")
     other.extend(items(100, 3))  # what it held before is forgotten
-    load_data(Checkpoint(buffer=StoredItems(other)), tmp_path / "saved")
+    SealedCheckpoint(buffer=StoredItems(other)).load(tmp_path / "saved")
     assert len(other) == len(one) == min(stored, 5)
     for buffer in (one, other):
         buffer.extend(items(50, 3))
@@ -178,7 +185,7 @@ def test_a_replay_buffer_comes_back_with_its_items_and_its_place_in_the_ring(sto
 def test_a_stored_buffer_holds_no_more_than_its_items(tmp_path):
     buffer = ReplayBuffer(storage=LazyTensorStorage(100_000))
     buffer.extend(items(0, 2))
-    path = Checkpoint(buffer=StoredItems(buffer)).save(tmp_path / "saved") or tmp_path / "saved"
+    path = SealedCheckpoint(buffer=StoredItems(buffer)).save(tmp_path / "saved")
     assert sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()) < 100_000
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchrl.record.loggers import get_logger
 
 from torchrl_htrpo.evaluation import read_scalars, read_table, write_table
-from torchrl_htrpo.evaluation.metrics import forget_after
+from torchrl_htrpo.evaluation.metrics import check_name, forget_after
 
 NUMBERS = st.floats(allow_nan=False)
 COLUMNS = st.dictionaries(st.integers(0, 10**9), NUMBERS, min_size=1, max_size=5)
@@ -77,3 +77,35 @@ def test_logging_goes_on_after_forgetting_without_a_row_lost_or_doubled(scalars)
     logger = get_logger("csv", str(scalars.parents[1]), "logs")
     logger.log_scalar("critic/loss", 7.0, step=40)
     assert [step for step, _ in read_scalars(scalars)["critic/loss"]] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "name", ["../gone", "a/../../gone", "/tmp/gone", "a//b", "", ".", ".hidden", "a/.b", "a\\..\\b"]
+)
+def test_a_name_that_leaves_the_folder_is_refused(name):
+    with pytest.raises(ValueError, match="Run: name must be of parts joined by '/'"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["success", "eval/success", "policy/scale[0]", "step/kl..old", "time/collect 2"])
+def test_ordinary_names_are_accepted(name):
+    check_name(name)
+
+
+def test_what_the_logger_did_not_write_is_neither_read_nor_changed(scalars):
+    before = read_scalars(scalars)
+    foreign = {
+        "notes.csv": b"step,value\n1,2\n",
+        "binary.csv": b"\x00\xff\n",
+        "wide.csv": b"1,2,3\n",
+        ".hidden.csv": b"50,1\n",
+        "critic/._loss.csv": b"\x00\x05",
+    }
+    for name, content in foreign.items():
+        (scalars / name).write_bytes(content)
+    (scalars / "folder.csv").mkdir()
+    (scalars / "link.csv").symlink_to(scalars / "notes.csv")
+    (scalars / "nowhere.csv").symlink_to(scalars / "gone")
+    forget_after(scalars, 40)
+    assert read_scalars(scalars) == before
+    assert {name: (scalars / name).read_bytes() for name in foreign} == foreign

@@ -6,12 +6,12 @@ import json
 import re
 
 import imageio.v3 as imageio
-import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from tests.recipes.runs import RECIPES, TINY, budget, run
 from torchrl_htrpo.evaluation import read_table
-from torchrl_htrpo.evaluation.checkpoints import checkpoints_of
+from torchrl_htrpo.evaluation.checkpoints import intact_checkpoint
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
 
@@ -104,7 +104,12 @@ def test_evaluations_come_as_often_as_asked_for_and_at_the_end(trained, tmp_path
 def test_a_critic_that_diverges_stops_the_run_and_leaves_finite_checkpoints(trained, tmp_path):
     with pytest.raises((RuntimeError, ValueError), match="non-finite|must be finite"):
         trained("htrpo_bitflip", "critic.lr=1e30", "critic.updates=1", budget("htrpo_bitflip", 9), directory=tmp_path)
-    stored = checkpoints_of(tmp_path).latest()
-    tensors = [file for name in ("actor", "critic") for file in stored.glob(f"components/*-{name}/state/*.memmap")]
+    stored = intact_checkpoint(tmp_path)
+    tensors = [
+        tensor
+        for name in ("actor", "critic")
+        for file in stored.glob(f"components/*-{name}/tensors.safetensors")
+        for tensor in load_file(file).values()
+    ]
     assert tensors
-    assert all(np.isfinite(np.fromfile(file, np.float32)).all() for file in tensors)
+    assert all(tensor.isfinite().all() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: which are kept, which may go on, and that reading one runs no code."""
+"""Checkpoints of a run: which are kept, which are intact, and which a run may go on from."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torchrl import torchrl_logger
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
 from torchrl.data import ReplayBuffer
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
-
-# What TorchRL's checkpoints are made of; tensordict would unpickle an ``other.pickle`` laid beside them.
-_DATA = {".json", ".memmap"}
+from torchrl_htrpo.evaluation.sealed import DamagedCheckpoint, check_seal
 
 
 class EnvRandomness:
@@ -87,36 +86,67 @@ class StoredItems:
 
 
 def checkpoints_of(directory: Path) -> CheckpointRotation:
-    """The checkpoints of a run: the last two, and the one of the best examined policy.
-
-    Each has a folder of its own that appears at once and complete, so a kill leaves the one before.
+    """The checkpoints of a run: the last two, and the one of the best evaluated policy.
 
     Args:
         directory: the run's folder.
 
     Returns:
-        TorchRL's rotation; ``latest()`` and ``best()`` are folders, or None.
+        TorchRL's rotation.
     """
     return CheckpointRotation(directory / "checkpoints", keep_last=2, keep_best=("success", "max"))
 
 
-def load_data(checkpoint: Checkpoint, path: Path, **kwargs: Any) -> None:
-    """Load a checkpoint, after seeing that it holds tensors and JSON only.
+def stored_checkpoints(directory: Path) -> list[Path]:
+    """The checkpoint folders of a run, oldest first, damaged or not. Anything else beside them is ignored.
 
     Args:
-        checkpoint: what to load into.
-        path: the checkpoint's folder.
-        **kwargs: of ``Checkpoint.load``.
+        directory: the run's folder.
+    """
+    found = [path for path in (directory / "checkpoints").glob("checkpoint-*") if path.is_dir()]
+    return sorted(path for path in found if not path.is_symlink() and path.name.partition("-")[2].isdigit())
+
+
+def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
+    """The newest checkpoint whose files are all as they were written; each damaged one is warned about.
+
+    Args:
+        directory: the run's folder.
+        best: take the one of the best evaluated policy instead of the newest.
+
+    Returns:
+        Its folder.
 
     Raises:
-        ValueError: if there is a file that could carry code (a pickle), or a link.
+        FileNotFoundError: if the run has no checkpoint.
+        DamagedCheckpoint: if it has, and none is intact; the message says what is wrong with each.
     """
-    files = [file for file in sorted(path.rglob("*")) if file.is_symlink() or not file.is_dir()]
-    foreign = [str(file.relative_to(path)) for file in files if file.is_symlink() or file.suffix not in _DATA]
-    if not path.is_dir() or foreign:
-        expected = "a folder of tensors and JSON only (anything else may carry code)"
-        raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, foreign or "a file"))
-    checkpoint.load(path, **kwargs)
+    damages: dict[Path, str] = {}
+    for path in stored_checkpoints(directory):
+        try:
+            check_seal(path)
+        except DamagedCheckpoint as error:
+            damages[path] = str(error)
+    intact = [path for path in stored_checkpoints(directory) if path not in damages]
+    if not intact and damages:
+        raise DamagedCheckpoint("; ".join(damages.values()))
+    if not intact:
+        expected = "the folder of a run with at least one complete iteration"
+        raise FileNotFoundError(refusal("Run", "directory", expected, str(directory)))
+    for damage in damages.values():
+        torchrl_logger.warning(f"Run: {damage}; it is left out")
+    return max(intact, key=_success) if best else intact[-1]
+
+
+def set_damaged_aside(directory: Path) -> None:
+    """Rename damaged checkpoints to ``damaged-...``, so that none of them counts as the newest or the best."""
+    for path in stored_checkpoints(directory):
+        try:
+            check_seal(path)
+        except DamagedCheckpoint:
+            aside = path.with_name(path.name.replace("checkpoint", "damaged"))
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -149,9 +179,14 @@ def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a kill left half written or half removed."""
-    for rest in (directory / "checkpoints").glob(".*"):
-        shutil.rmtree(rest)
+    """Remove what a kill left of checkpoints half written or half removed."""
+    for rest in (directory / "checkpoints").glob(".*checkpoint-*"):
+        if rest.is_dir() and not rest.is_symlink():
+            shutil.rmtree(rest)
+
+
+def _success(path: Path) -> tuple[float, str]:
+    return Checkpoint.manifest(path)["metadata"].get("success", -1.0), path.name
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,24 +7,38 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
+from torchrl import torchrl_logger
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.evaluation.disk import replace_file
+
 Table = dict[str, list[tuple[int, float]]]
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no path below the folder of the metrics.
+
+    Args:
+        name: of a metric, such as ``eval/success``.
+
+    Raises:
+        ValueError: if a part of it is empty, begins with a dot, or holds a backslash.
+    """
+    if any(not part or part.startswith(".") for part in name.replace("\\", "/.").split("/")):
+        expected = "of parts joined by '/', none empty, none beginning with '.', without '\\'"
+        raise ValueError(refusal("Run", "name", expected, name))
 
 
 def read_scalars(directory: Path) -> Table:
     """Read what TorchRL's CSV logger wrote: one file per metric, one line ``step,value`` per entry.
 
     Args:
-        directory: the logger's ``scalars`` folder.
+        directory: the logger's ``scalars`` folder. Hidden files, links and files of another form are left out.
 
     Returns:
         For each metric its steps and values, in the order written.
     """
-    table: Table = {}
-    for path in sorted(directory.rglob("*.csv")):
-        name = path.relative_to(directory).with_suffix("").as_posix()
-        with path.open(newline="") as lines:
-            table[name] = [(int(step), float(value)) for step, value in csv.reader(lines)]
-    return table
+    return {name: [(step, value) for step, value, _ in rows] for name, (_, rows) in _scalar_files(directory).items()}
 
 
 def forget_after(directory: Path, step: int) -> None:
@@ -34,17 +48,28 @@ def forget_after(directory: Path, step: int) -> None:
         directory: the logger's ``scalars`` folder.
         step: the last step to keep.
     """
-    for path in directory.rglob("*.csv"):
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= step]
-        replace_text(path, "".join(kept))
+    for path, rows in _scalar_files(directory).values():
+        replace_file(path, "".join(line for at, _, line in rows if at <= step).encode())
 
 
-def replace_text(path: Path, text: str) -> Path:
-    """Write a file that a kill leaves either as it was or complete."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text)
-    return draft.replace(path)
+def _scalar_files(directory: Path) -> dict[str, tuple[Path, list[tuple[int, float, str]]]]:
+    found = {}
+    for path in sorted(directory.rglob("*.csv")):
+        inner = path.relative_to(directory)
+        if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in inner.parts):
+            continue
+        try:
+            found[inner.with_suffix("").as_posix()] = path, _rows(path)
+        except ValueError:  # UnicodeDecodeError is one
+            torchrl_logger.warning(f"Run: {path} is not a file of metrics; it is left out")
+    return found
+
+
+def _rows(path: Path) -> list[tuple[int, float, str]]:
+    """Steps, values and lines of a file, without a last line that a kill cut short."""
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    cells = [line.rstrip("\n").split(",") for line in lines]
+    return [(int(step), float(value), line) for (step, value), line in zip(cells, lines, strict=True)]
 
 
 def write_table(table: Table, path: Path) -> Path:
@@ -71,7 +96,7 @@ def write_table(table: Table, path: Path) -> Path:
     writer = csv.DictWriter(out, ["step", *table], lineterminator="\n")
     writer.writeheader()
     writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
-    return replace_text(path, out.getvalue())
+    return replace_file(path, out.getvalue().encode())
 
 
 def read_table(path: Path) -> Table:

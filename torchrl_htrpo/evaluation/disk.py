@@ -1,0 +1,81 @@
+"""Write files that survive a power loss, and name the folder when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def name_full_disk(folder: Path, size: int | None = None) -> Iterator[None]:
+    """Say which folder was written to, and how much, when there is no room for it.
+
+    Args:
+        folder: what is written to.
+        size: bytes to be written, if known.
+
+    Raises:
+        OSError: with folder, size and free bytes, if the disk, the quota or the largest size of a file is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or getattr(error, "told", False):
+            raise
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        wanted = "" if size is None else f"{size} bytes for "
+        told = OSError(error.errno, f"no room: {wanted}{folder} ({free} bytes free): {error.strerror}")
+        told.told = True  # type: ignore[attr-defined]
+        raise told from error
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a file, down to the disk.
+
+    Args:
+        path: the file.
+        data: its content.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: if there is no room, with folder, size and free bytes.
+    """
+    with name_full_disk(path.parent, len(data)), path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def replace_file(path: Path, data: bytes) -> Path:
+    """Write a file that a kill or a power loss leaves either as it was or complete.
+
+    Args:
+        path: the file.
+        data: its new content.
+
+    Returns:
+        The file.
+    """
+    write_file(draft := path.with_name(f".{path.name}.draft"), data).replace(path)
+    sync_folder(draft.parent)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files down to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

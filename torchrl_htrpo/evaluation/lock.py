@@ -1,0 +1,57 @@
+"""One process at a time in a run's folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, SoftFileLock, Timeout
+
+from torchrl_htrpo._errors import refusal
+
+
+class FolderLock:
+    """Holds a folder for this process. The system frees it when the process ends, however it ends.
+
+    Args:
+        directory: the folder, which must exist when it is acquired.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> one, other = FolderLock(folder), FolderLock(folder)
+        >>> one.acquire()
+        >>> other.acquire()
+        Traceback (most recent call last):
+        RuntimeError: Run: directory must be used by one process at a time, got '...' (process ... on ... since ...)
+        >>> one.release()
+        >>> other.acquire()
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.path = directory, directory / ".lock"
+        self._lock = FileLock(self.path)
+
+    def acquire(self) -> None:
+        """Take the folder.
+
+        Raises:
+            RuntimeError: if another run has it, naming its process.
+        """
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            expected = "used by one process at a time"
+            holder = self.path.read_text() or "another process"
+            raise RuntimeError(f"{refusal('Run', 'directory', expected, str(self.directory))} ({holder})") from error
+        if isinstance(self._lock, SoftFileLock):
+            return  # no flock on this file system: the file is the lock, and filelock writes it
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+
+    def release(self) -> None:
+        """Give the folder back, if this object has it. The file stays, as filelock wants it."""
+        if self._lock.is_locked:
+            self._lock.release()
