@@ -37,10 +37,9 @@ import numpy as np
 import torch
 from torchrl.envs import EnvBase, GymEnv, ParallelEnv
 
-from torchrl_htrpo.envs.fetch import FetchEnv
-from torchrl_htrpo.envs.fetch_physics import TASKS, FetchModel, draw_objects, load_model
-from torchrl_htrpo.envs.fetch_physics.model import HAND_ROTATION
-from torchrl_htrpo.envs.fetch_physics.tasks import ACTION_SCALE, SUBSTEPS
+from torchrl_htrpo.envs.fetch.env import TASKS, FetchEnv, FetchModel, draw_objects, load_model
+from torchrl_htrpo.envs.fetch.model import HAND_ROTATION
+from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE, SUBSTEPS
 
 IDS = {"reach": "FetchReach", "push": "FetchPush", "slide": "FetchSlide", "pick_and_place": "FetchPickAndPlace"}
 HORIZON = 50

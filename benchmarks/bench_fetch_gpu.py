@@ -21,9 +21,8 @@ import time
 import mujoco
 import torch
 
-from torchrl_htrpo.envs.fetch import FetchEnv
-from torchrl_htrpo.envs.fetch_physics import DivergedError
-from torchrl_htrpo.envs.fetch_physics.engine import CapacityError
+from torchrl_htrpo.envs.fetch.engine import CapacityError
+from torchrl_htrpo.envs.fetch.env import DivergedError, FetchEnv
 
 HORIZON = 50
 

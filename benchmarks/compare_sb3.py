@@ -28,7 +28,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 
 from torchrl_htrpo import Evaluation, evaluate, make_goal_env
-from torchrl_htrpo.envs.factory import FETCH_IDS, GOAL_KEYS
+from torchrl_htrpo.envs.adapters.factory import FETCH_IDS, GOAL_KEYS
 
 HORIZON, HIDDEN = 50, [256, 256, 256]
 FIELDS = ("step", "seconds", "cpu_seconds", "eval/success")

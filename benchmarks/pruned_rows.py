@@ -19,8 +19,8 @@ from push_batch import gaussian_actor, machine, new_critic
 from torchrl.envs import Compose
 
 from torchrl_htrpo import CumulativeGoalRatio, FetchEnv, GoalNormalizer, HindsightRelabel, RowPruner, StateValue
-from torchrl_htrpo.evaluation.sealed import SealedCheckpoint
-from torchrl_htrpo.evaluation.trusted import load_config
+from torchrl_htrpo.records.sealed import SealedCheckpoint
+from torchrl_htrpo.records.trusted import load_config
 
 BOUNDS = (1e-4, 1e-3, 1e-2, 5e-2)
 

@@ -19,9 +19,9 @@ from settings import refuse_unknown_keys
 from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
 from torchrl_htrpo import FiniteGuard, evaluate, record_gif
-from torchrl_htrpo.evaluation.checkpoints import intact_checkpoint
-from torchrl_htrpo.evaluation.sealed import SealedCheckpoint
-from torchrl_htrpo.evaluation.trusted import load_config
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.sealed import SealedCheckpoint
+from torchrl_htrpo.records.trusted import load_config
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="evaluate")

@@ -10,6 +10,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import Tensor
 
 from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import (
     CategoricalHead,
     FullCovarianceHead,
@@ -25,7 +26,6 @@ from torchrl_htrpo.modules import (
     TanhNormalHead,
     make_actor,
 )
-from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel
 
 HEADS: dict[str, Callable[[], PolicyHead]] = {
     "categorical": lambda: CategoricalHead(4),

@@ -10,19 +10,19 @@ from tensordict import TensorDictBase
 from torchrl.envs import Compose
 
 from tests.cases import HEADS, actor_with, trajectories
+from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
 from torchrl_htrpo.evaluation import HindsightMetrics
-from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer, make_actor, make_critic
-from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
-from torchrl_htrpo.optim import ConjugateGradient, StepResult, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.transforms import (
+from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     CumulativeGoalRatio,
     HGFGoalSampler,
     HindsightRelabel,
-    RowSampler,
     UniformGoalSampler,
 )
+from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer, make_actor, make_critic
+from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
+from torchrl_htrpo.optim import ConjugateGradient, StepResult, StepStatus, TrustRegionOptimizer
 
 TASK = GoalTask(same, "paper_code")
 

@@ -9,11 +9,12 @@ import torch
 from tensordict import TensorDictBase
 from torchrl.envs import Compose, ExplorationType, set_exploration_type
 
+from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.envs import BitFlipEnv
+from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.transforms import AllGoalSampler, CumulativeGoalRatio, HindsightRelabel, RowSampler
 
 BITS, BATCH, STEPS = 8, 128, 2048
 

@@ -19,19 +19,19 @@ from torch.nn.utils import clip_grad_norm_
 from torchrl.envs import Compose
 
 from tests.cases import ALL_HEADS, HEADS, actor_with, trajectories
+from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.envs import GoalTask, same
-from torchrl_htrpo.modules import make_critic
-from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
-from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.transforms import (
+from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     CumulativeGoalRatio,
     HGFGoalSampler,
     HindsightRelabel,
     OriginalGoalSampler,
-    RowSampler,
     UniformGoalSampler,
 )
+from torchrl_htrpo.modules import make_critic
+from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
+from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer
 
 CLOSED = {*HEADS, "uniform_share"}
 EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "1000"))

@@ -15,10 +15,11 @@ from torchrl.objectives.value import TD0Estimator
 from tests import oracles
 from tests.cases import actor_with, ravel, trajectories
 from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, same
+from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel
 from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
 from torchrl_htrpo.objectives import StateValue, TrustRegionObjective
-from torchrl_htrpo.optim import ConjugateGradient, TrustRegionOptimizer, curvature
-from torchrl_htrpo.transforms import AllGoalSampler, CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel
+from torchrl_htrpo.optim import ConjugateGradient, TrustRegionOptimizer
+from torchrl_htrpo.optim.gauss_newton import curvature
 
 GAMMA, RADIUS, DAMPING = 0.9, 1e-3, 1e-3
 

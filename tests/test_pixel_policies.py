@@ -9,11 +9,12 @@ from torchrl.modules import ConvNet
 
 from tests.cases import GOALS, bitwise_equal, ravel, trajectories, unravel, with_goals
 from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, ShareStates
 from torchrl_htrpo.modules import CategoricalHead, GaussianHead, PixelGoalEncoder, make_actor, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, StateValue, TrustRegionObjective
-from torchrl_htrpo.optim import TrustRegionOptimizer, curvature
+from torchrl_htrpo.optim import TrustRegionOptimizer
+from torchrl_htrpo.optim.gauss_newton import curvature
 from torchrl_htrpo.optim.values import value_and_gradient
-from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel, ShareStates
 
 SHAPE = (2, 7, 6)
 HEADS = {"categorical": lambda: CategoricalHead(4), "gaussian": lambda: GaussianHead(2)}

@@ -46,7 +46,8 @@ from torchrl_htrpo.modules import (
     make_critic,
     orthogonal_,
 )
-from torchrl_htrpo.transforms import (
+from torchrl_htrpo.batch import RowSampler, contribution, weight_share
+from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     CumulativeGoalRatio,
     FinalGoalSampler,
@@ -57,11 +58,8 @@ from torchrl_htrpo.transforms import (
     OriginalGoalSampler,
     RowPruner,
     HindsightReplay,
-    RowSampler,
     ShareStates,
     UniformGoalSampler,
-    contribution,
-    weight_share,
 )
 from torchrl_htrpo.objectives import (
     ActionCostDDPGLoss,
@@ -75,7 +73,6 @@ from torchrl_htrpo.objectives import (
     TrustRegionObjective,
 )
 from torchrl_htrpo.matmul import use_onednn
-from torchrl_htrpo.problem import TrustRegionProblem
 from torchrl_htrpo.optim import (
     BacktrackingLineSearch,
     CGSolution,
@@ -89,23 +86,26 @@ from torchrl_htrpo.optim import (
     StepResult,
     StepStatus,
     TrustRegionOptimizer,
-    curvature,
+    TrustRegionProblem,
 )
+from torchrl_htrpo.optim.gauss_newton import curvature
 from torchrl_htrpo.evaluation import (
-    EnvRandomness,
     Evaluation,
     HindsightMetrics,
     PolicyMetrics,
-    Run,
-    StoredItems,
     collect_episodes,
     evaluate,
-    plot_learning_curve,
-    read_scalars,
-    read_table,
     record_gif,
     success_interval,
     summarize,
+)
+from torchrl_htrpo.records import (
+    EnvRandomness,
+    Run,
+    StoredItems,
+    plot_learning_curve,
+    read_scalars,
+    read_table,
     write_table,
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap, trim_mean
 
-from torchrl_htrpo.evaluation.metrics import Table, read_table, write_table
+from torchrl_htrpo.records.tables import Table, read_table, write_table
 
 SUCCESS, RETURN = "eval/success", "train/episode_return"
 KEPT = (

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from torchrl_htrpo.evaluation.metrics import Table
+from torchrl_htrpo.records.tables import Table
 
 Runs = dict[str, dict[str, list[Table]]]
 

@@ -8,10 +8,10 @@ from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDict
 from torch.distributions import Distribution
 
 from tests.cases import HEADS, actor_with, trajectories
+from torchrl_htrpo.hindsight import CumulativeGoalRatio
 from torchrl_htrpo.modules import action_log_prob
 from torchrl_htrpo.modules.log_prob import action_key, check_actor, log_prob_key
 from torchrl_htrpo.objectives import TrustRegionObjective
-from torchrl_htrpo.transforms import CumulativeGoalRatio
 
 
 @pytest.mark.parametrize("head", HEADS)

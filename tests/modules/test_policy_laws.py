@@ -11,11 +11,13 @@ from torch.distributions import kl_divergence
 from torchrl.envs import Compose
 
 from tests.cases import ALL_HEADS, actor_with, bitwise_equal, ravel, trajectories, unravel, weighted
+from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import action_log_prob, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
-from torchrl_htrpo.optim import TrustRegionOptimizer, curvature
-from torchrl_htrpo.transforms import AllGoalSampler, CumulativeGoalRatio, HindsightRelabel, RowSampler
+from torchrl_htrpo.optim import TrustRegionOptimizer
+from torchrl_htrpo.optim.gauss_newton import curvature
 
 every_head = pytest.mark.parametrize("head", ALL_HEADS)
 HORIZON = 5

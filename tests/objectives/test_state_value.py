@@ -11,9 +11,9 @@ from torchrl.objectives.value import GAE, TD0Estimator, TDLambdaEstimator
 from tests import oracles
 from tests.cases import GOALS, bitwise_equal, trajectories, with_goals
 from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.hindsight import HindsightRelabel
 from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import StateValue
-from torchrl_htrpo.transforms import HindsightRelabel
 
 
 def critic():

@@ -11,11 +11,12 @@ from torch.distributions import kl_divergence
 
 from tests import oracles
 from tests.cases import HEADS, actor_with, ravel, trajectories, unravel, weighted
+from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
 from torchrl_htrpo.objectives.trust_region import _safe
-from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer, curvature
-from torchrl_htrpo.transforms import RowSampler
+from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer
+from torchrl_htrpo.optim.gauss_newton import curvature
 
 
 def batch_for(actor):

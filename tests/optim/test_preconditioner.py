@@ -10,7 +10,7 @@ from torch import nn
 from tests.cases import actor_with, trajectories
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.optim import ConjugateGradient, GaussNewtonOperator, HessianOperator, KroneckerPreconditioner
-from torchrl_htrpo.optim.row_store import RowStore
+from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.vectors import dot
 
 ROWS, DAMPING = 40, 1e-2

@@ -11,7 +11,7 @@ from tensordict import TensorDict
 
 from tests import oracles
 from torchrl_htrpo.optim import BacktrackingLineSearch, ConjugateGradient, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.optim.problem import TrustRegionProblem
 
 SLOPE = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 SCALE = torch.tensor([2.0, 1.0, 4.0], dtype=torch.float64)

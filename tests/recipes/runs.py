@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from torchrl_htrpo.evaluation import read_table
-from torchrl_htrpo.evaluation.checkpoints import checkpoints_of
+from torchrl_htrpo.records import read_table
+from torchrl_htrpo.records.checkpoints import checkpoints_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.recipes.runs import EXAM, RECIPES, assert_same, run
 from tests.recipes.test_recipes import figures
 from tests.recipes.test_settings import leaves
-from torchrl_htrpo.evaluation import read_table
+from torchrl_htrpo.records import read_table
 
 SMALL = ("num_envs=4", "hidden_sizes=[8]", "batch_size=16", "replay_episodes=4", "num_goals=3", *EXAM)
 TINY = {

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from tests.recipes.runs import RECIPES, ROOT, TINY, run
-from torchrl_htrpo.evaluation import read_table
-from torchrl_htrpo.evaluation.metrics import write_table
+from torchrl_htrpo.records import read_table
+from torchrl_htrpo.records.tables import write_table
 
 PAPER = RECIPES / "paper"
 ENTRIES = sorted(file.stem for file in (PAPER / "config" / "entry").glob("*.yaml"))

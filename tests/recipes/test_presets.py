@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.recipes.runs import budget
-from torchrl_htrpo.evaluation import read_table
+from torchrl_htrpo.records import read_table
 
 
 @pytest.mark.parametrize("preset", ["paper", "discrete", "mixed", "fast"])

@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.recipes.runs import RECIPES, TINY, budget, run
-from torchrl_htrpo.evaluation import read_table
-from torchrl_htrpo.evaluation.checkpoints import intact_checkpoint
+from torchrl_htrpo.records import read_table
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
 

@@ -15,8 +15,8 @@ from tests.cases import actor_with, relabelled, trajectories
 from tests.recipes.runs import RECIPES, budget
 from torchrl_htrpo import FirstOrderOptimizer, StateValue, TrustRegionObjective, make_critic
 from torchrl_htrpo.envs import GoalTask, same
-from torchrl_htrpo.evaluation import read_table
-from torchrl_htrpo.transforms import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
+from torchrl_htrpo.records import read_table
 
 SYSTEMS = sorted(file.stem for file in (RECIPES / "config" / "system").glob("*.yaml"))
 

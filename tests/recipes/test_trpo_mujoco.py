@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.recipes.runs import assert_same, metrics, run, state
-from torchrl_htrpo.evaluation import read_table
+from torchrl_htrpo.records import read_table
 
 TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps=600", "hidden_sizes=[16]")
 

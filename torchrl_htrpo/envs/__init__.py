@@ -3,22 +3,22 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from torchrl_htrpo.envs.bit_flip import BitFlipEnv
-from torchrl_htrpo.envs.detour import DetourEnv
-from torchrl_htrpo.envs.env_batch import EnvBatch
-from torchrl_htrpo.envs.factory import make_goal_env
-from torchrl_htrpo.envs.finite_guard import FiniteGuard
-from torchrl_htrpo.envs.gear_shift import GearShiftEnv
+from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
+from torchrl_htrpo.envs.adapters.factory import make_goal_env
+from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
+from torchrl_htrpo.envs.adapters.history import with_history
+from torchrl_htrpo.envs.adapters.recorder import EnvFailure
 from torchrl_htrpo.envs.goal import GoalTask, Within, same
-from torchrl_htrpo.envs.grid_maze import GridMazeEnv
-from torchrl_htrpo.envs.hidden_gap import HiddenGapEnv
-from torchrl_htrpo.envs.history import with_history
-from torchrl_htrpo.envs.position_goal import PositionGoalEnv
-from torchrl_htrpo.envs.recorder import EnvFailure
+from torchrl_htrpo.envs.toy.bit_flip import BitFlipEnv
+from torchrl_htrpo.envs.toy.detour import DetourEnv
+from torchrl_htrpo.envs.toy.gear_shift import GearShiftEnv
+from torchrl_htrpo.envs.toy.grid_maze import GridMazeEnv
+from torchrl_htrpo.envs.toy.hidden_gap import HiddenGapEnv
+from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 if TYPE_CHECKING:
-    from torchrl_htrpo.envs.fetch import FetchEnv
-    from torchrl_htrpo.envs.ms_pacman import MsPacmanEnv
+    from torchrl_htrpo.envs.fetch.env import FetchEnv
+    from torchrl_htrpo.envs.ms_pacman.env import MsPacmanEnv
 
 __all__ = [
     "BitFlipEnv",

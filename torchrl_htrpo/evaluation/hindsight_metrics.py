@@ -9,8 +9,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 
+from torchrl_htrpo.batch.rows import by_goal
 from torchrl_htrpo.envs.goal import GoalTask
-from torchrl_htrpo.modules.rows import by_goal
 
 _COLLAPSED = 1.5
 

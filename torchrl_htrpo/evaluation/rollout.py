@@ -12,8 +12,8 @@ from torch import Tensor
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
 from torchrl_htrpo.envs.goal import GoalTask, first
-from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
 from torchrl_htrpo.evaluation.statistics import success_interval
+from torchrl_htrpo.records.checkpoints import EnvRandomness
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class PixelGoalEncoder(nn.Module):
     """Features of a picture, and a goal joined to them: ``[*B, F + d_g]``; give it to :func:`make_actor` as normalizer.
 
     In the place of pictures it takes their numbers among :attr:`states` (see
-    :class:`~torchrl_htrpo.transforms.ShareStates`): then it looks at each of them once, not at each row, and gradients
+    :class:`~torchrl_htrpo.hindsight.ShareStates`): then it looks at each of them once, not at each row, and gradients
     of all rows of a state go through the trunk together. A policy and a critic have an encoder each, and may share the
     goal's normaliser.
 

@@ -13,9 +13,9 @@ from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
 from torchrl_htrpo._errors import require
+from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_actor, log_prob_key
 from torchrl_htrpo.objectives.functional import qkl, sampled_kl
-from torchrl_htrpo.objectives.weights import row_weights
 
 _REFERENCE = "reference"
 

@@ -8,8 +8,8 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo.batch.mask import MASK_KEY
 from torchrl_htrpo.objectives.functional import td_from_targets
-from torchrl_htrpo.objectives.weights import MASK_KEY
 
 
 class GoalVTrace(TensorDictModuleBase):
@@ -21,7 +21,7 @@ class GoalVTrace(TensorDictModuleBase):
               \min(1, \rho_k)\, \delta_k, \qquad c_l = \min(\lambda, \rho_l)
 
     and the advantage is :math:`A_t = r_t + \gamma v_{t+1} - V(s_t, g')`, without :math:`\rho_t`: the cumulative ratio
-    of :class:`~torchrl_htrpo.transforms.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
+    of :class:`~torchrl_htrpo.hindsight.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
     biased under a changed goal; one-step TD moves credit one step per iteration.
 
     Its values are those of the policy, higher than what the batch got under goals it did not pursue (TorchRL's

@@ -8,8 +8,8 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import require
-from torchrl_htrpo.modules.rows import map_rows
-from torchrl_htrpo.objectives.weights import MASK_KEY
+from torchrl_htrpo.batch.mask import MASK_KEY
+from torchrl_htrpo.batch.rows import map_rows
 
 
 class StateValue(TensorDictModuleBase):

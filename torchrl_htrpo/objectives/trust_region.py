@@ -14,9 +14,9 @@ from torch import Tensor
 from torchrl.objectives import LossModule, distance_loss
 
 from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
-from torchrl_htrpo.objectives.weights import row_weights
-from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.optim.problem import TrustRegionProblem
 
 
 class TrustRegionObjective(LossModule):

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.optim.curvature import LinearOperator
+from torchrl_htrpo.optim.gauss_newton.curvature import LinearOperator
 from torchrl_htrpo.optim.preconditioner import Preconditioner
 from torchrl_htrpo.optim.vectors import axpy, dot
 

@@ -10,10 +10,10 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
 from torchrl_htrpo.optim.values import value_and_gradient, values
 from torchrl_htrpo.optim.vectors import axpy, dot
-from torchrl_htrpo.problem import TrustRegionProblem
 
 OptimizerFn = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 

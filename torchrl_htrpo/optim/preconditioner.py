@@ -11,8 +11,8 @@ from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.optim.curvature import GaussNewtonOperator, LinearOperator
-from torchrl_htrpo.optim.row_factors import Columns, LinearRows
+from torchrl_htrpo.optim.gauss_newton.curvature import GaussNewtonOperator, LinearOperator
+from torchrl_htrpo.optim.gauss_newton.row_factors import Columns, LinearRows
 
 Solve = Callable[[TensorDictBase], TensorDictBase]
 

@@ -10,13 +10,13 @@ from tensordict import TensorDictBase
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
-from torchrl_htrpo.optim.curvature import curvature
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature
+from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
-from torchrl_htrpo.optim.row_store import RowStore
+from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
 from torchrl_htrpo.optim.values import value_and_gradient, values
 from torchrl_htrpo.optim.vectors import axpy, dot
-from torchrl_htrpo.problem import TrustRegionProblem
 
 DampingMode = Literal["relative", "absolute"]
 _REFUSALS = {

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo.problem import TermFn, TrustRegionProblem
+from torchrl_htrpo.optim.problem import TermFn, TrustRegionProblem
 
 
 @torch.no_grad()

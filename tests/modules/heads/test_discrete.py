@@ -11,6 +11,7 @@ from torchrl.data import MultiCategorical
 
 from tests import oracles
 from tests.cases import actor_with, trajectories
+from torchrl_htrpo.hindsight import CumulativeGoalRatio
 from torchrl_htrpo.modules import (
     CategoricalHead,
     MaskedCategoricalHead,
@@ -19,7 +20,6 @@ from torchrl_htrpo.modules import (
     make_actor,
 )
 from torchrl_htrpo.objectives import QKLLoss
-from torchrl_htrpo.transforms import CumulativeGoalRatio
 
 
 def weights(actor):

@@ -1,0 +1,33 @@
+"""Weights of rows: given ones, equal ones, none where the mask says so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from torchrl_htrpo.batch.weights import row_weights
+
+LIKE = torch.zeros((), dtype=torch.float64)
+
+
+def test_equal_weights_sum_to_one_over_live_rows_in_the_dtype_asked_for():
+    batch = TensorDict(
+        collector=TensorDict(mask=torch.tensor([[True, False, True]]), batch_size=[1, 3]), batch_size=[1, 3]
+    )
+    weight = row_weights(batch, "w", LIKE)
+    assert weight.tolist() == [[0.5, 0.0, 0.5]] and weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("extra", [(), (1,)])
+def test_given_weights_are_kept_and_masked(extra):
+    mask = torch.tensor([True, False]).reshape(2, *extra)
+    batch = TensorDict(
+        w=torch.tensor([0.3, torch.nan]), collector=TensorDict(mask=mask, batch_size=[2]), batch_size=[2]
+    )
+    assert row_weights(batch, "w", LIKE).tolist() == [pytest.approx(0.3), 0.0]
+
+
+def test_without_live_rows_there_is_no_weight_and_no_nan():
+    batch = TensorDict(collector=TensorDict(mask=torch.zeros(3, dtype=torch.bool), batch_size=[3]), batch_size=[3])
+    assert not row_weights(batch, "w", LIKE).any()

@@ -1,0 +1,98 @@
+"""The configuration of a run builds known components, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+
+from torchrl_htrpo.records.trusted import TARGETS, load_config, refuse_foreign_targets
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """Write a configuration as a stranger would; give the run's folder."""
+
+    def make(config: dict | str) -> Path:
+        text = config if isinstance(config, str) else OmegaConf.to_yaml(OmegaConf.create(config))
+        (tmp_path / ".hydra").mkdir(exist_ok=True)
+        (tmp_path / ".hydra" / "config.yaml").write_text(text)
+        return tmp_path
+
+    return make
+
+
+def attacks(touched: Path) -> dict[str, dict]:
+    touch = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(touched)]}}
+    return {
+        "a function": touch,
+        "a shell": {"_target_": "os.system", "command": f"touch {touched}"},
+        "an unpickler": {"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True},
+        "below a trusted one": {"_target_": "torchrl_htrpo.Within", "threshold": touch},
+        "in a list": {"_target_": "torchrl_htrpo.Within", "_args_": [touch]},
+        "through this package": {
+            "_target_": "torchrl_htrpo.envs.adapters.env_batch.shutil.rmtree",
+            "path": str(touched),
+        },
+        "a writer of this package": {"_target_": "torchrl_htrpo.Run", "directory": str(touched)},
+        "a lookup": {"_target_": "hydra.utils.get_method", "path": "os.system"},
+        "a lookup by position": {"_target_": "hydra.utils.get_method", "_args_": ["os.system"]},
+        "a lookup with more": {"_target_": "hydra.utils.get_class", "path": "torch.nn.ReLU", "_partial_": True},
+        "a reference": {"_target_": "${evil}"},
+        "no string": {"_target_": ["os.system"]},
+        "a module of an environment": {"_target_": "torchrl_htrpo.make_goal_env", "name": "evil:Env-v0"},
+        "the same by position": {"_target_": "torchrl_htrpo.make_goal_env", "_args_": ["evil:Env-v0"]},
+    }
+
+
+@pytest.mark.parametrize("attack", attacks(Path()))
+def test_a_foreign_target_is_refused_by_name_and_does_not_run(attack, stranger, tmp_path):
+    touched = tmp_path / "touched"
+    config = {"evil": "os.system", "env": attacks(touched)[attack]}
+    with pytest.raises(ValueError, match=r"targets must be components of this library.*env"):
+        load_config(stranger(config))
+    assert not touched.exists()
+
+
+def test_hydra_by_itself_would_have_run_it(tmp_path):
+    """Why there is a refusal."""
+    instantiate(attacks(tmp_path / "touched")["a function"])
+    assert (tmp_path / "touched").exists()
+
+
+def test_what_is_checked_is_what_is_built(stranger):
+    loaded = load_config(stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.BitFlipEnv", "num_bits": "${bits}"}}))
+    assert OmegaConf.to_container(loaded, resolve=False)["env"]["num_bits"] == 4
+    assert instantiate(loaded.env, num_envs=2).batch_size == (2,)
+
+
+def test_a_name_that_the_reader_trusts_is_accepted(stranger):
+    config = stranger({"env": {"_target_": "my_package.MyEnv"}})
+    with pytest.raises(ValueError, match="env: my_package.MyEnv"):
+        load_config(config)
+    assert load_config(config, trusted=["my_package.MyEnv"]).env["_target_"] == "my_package.MyEnv"
+
+
+@pytest.mark.parametrize("text", ["a: [", "[1, 2]", "a: ${nothing}", "a: ???", "!!python/object/apply:os.system [ls]"])
+def test_a_file_that_cannot_be_read_is_an_error(text, stranger):
+    with pytest.raises(ValueError, match="load_config"):
+        load_config(stranger(text))
+
+
+def test_a_folder_without_a_configuration_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="load_config: directory must be the folder of a run"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("target", sorted(name for name in TARGETS if not name.startswith("her.")))
+def test_every_trusted_name_exists(target):
+    assert callable(get_method(target))
+
+
+def test_every_component_of_the_recipes_is_trusted():
+    files = sorted((Path(__file__).parents[2] / "recipes" / "config").rglob("*.yaml"))
+    assert files
+    for file in files:
+        refuse_foreign_targets(OmegaConf.to_container(OmegaConf.load(file)))

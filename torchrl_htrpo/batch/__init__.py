@@ -1,0 +1,22 @@
+"""A batch of trajectories: its mask, its rows, their weights, and the base of transforms on it."""
+
+from torchrl_htrpo.batch.mask import MASK_KEY, beyond_end, last_steps, validity
+from torchrl_htrpo.batch.row_sampler import RowSampler, contribution, weight_share
+from torchrl_htrpo.batch.rows import by_goal, map_rows, unravel
+from torchrl_htrpo.batch.transform import BatchTransform
+from torchrl_htrpo.batch.weights import row_weights
+
+__all__ = [
+    "MASK_KEY",
+    "BatchTransform",
+    "RowSampler",
+    "beyond_end",
+    "by_goal",
+    "contribution",
+    "last_steps",
+    "map_rows",
+    "row_weights",
+    "unravel",
+    "validity",
+    "weight_share",
+]

@@ -1,0 +1,60 @@
+"""Which steps of a batch of trajectories exist."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+from torch import Tensor
+
+MASK_KEY: NestedKey = ("collector", "mask")
+
+
+def validity(tensordict: TensorDictBase) -> Tensor:
+    """The mask of a batch of trajectories, or all True where there is none.
+
+    Args:
+        tensordict: ``[*B, T]``, perhaps with TorchRL's ``("collector", "mask")``.
+
+    Returns:
+        Booleans ``[*B, T]``.
+    """
+    mask = tensordict.get(MASK_KEY, default=None)
+    if mask is None:
+        return torch.ones(tensordict.batch_size, dtype=torch.bool, device=tensordict.device or _device(tensordict))
+    return mask.reshape(tensordict.batch_size)
+
+
+def _device(tensordict: TensorDictBase) -> torch.device:
+    return next(iter(tensordict.values(True, True))).device
+
+
+def beyond_end(done: Tensor) -> Tensor:
+    """Which steps come after the end of the first trajectory of their row.
+
+    Args:
+        done: ``[*B, T]``.
+
+    Returns:
+        Booleans ``[*B, T]``.
+
+    Example:
+        >>> beyond_end(torch.tensor([False, True, False, True]))
+        tensor([False, False,  True,  True])
+    """
+    return done.cumsum(-1) - done.long() > 0
+
+
+def last_steps(live: Tensor) -> Tensor:
+    """The last live step of each trajectory.
+
+    Args:
+        live: ``[*B, T]``, a run of steps in each row.
+
+    Returns:
+        Booleans ``[*B, T]``.
+
+    Example:
+        >>> last_steps(torch.tensor([True, True, False]))
+        tensor([False,  True, False])
+    """
+    return live & ~torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)

@@ -1,0 +1,123 @@
+"""A budget of rows instead of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.batch.mask import validity
+from torchrl_htrpo.batch.rows import unravel
+from torchrl_htrpo.batch.transform import BatchTransform
+
+PriorityFn = Callable[[TensorDictBase], Tensor]
+
+
+def contribution(tensordict: TensorDictBase) -> Tensor:
+    """How much each row moves the gradient: ``|w A|`` ``[*B]``."""
+    return (tensordict.get("importance_weight") * tensordict.get("advantage").squeeze(-1)).abs()
+
+
+def weight_share(tensordict: TensorDictBase) -> Tensor:
+    """How much each row counts in the divergence: ``w`` ``[*B]``."""
+    return tensordict.get("importance_weight")
+
+
+class RowSampler(BatchTransform):
+    r"""Draw rows of a weighted batch so that weighted sums over them are unbiased.
+
+    Row :math:`m` is drawn with probability :math:`p_m`, proportional to a priority mixed with a uniform share, and its
+    weight becomes :math:`c_m / (M p_m)`. Draws are systematic (one uniform offset), so a row expected :math:`k` times
+    comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost. Where no more
+    than :math:`M` rows live, each of them comes once, with its weight (on the CPU; an accelerator, which cannot count
+    them without making the host wait, draws).
+
+    Args:
+        num_rows: rows to draw (``M``); ``None`` takes every live row once, with its weight.
+        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`. With a
+            ``uniform_share`` of 1 it is not asked.
+        uniform_share: share of the probability spread evenly over live rows; bounds the largest new weight.
+
+    Raises:
+        ValueError: if ``num_rows`` is not positive or ``uniform_share`` outside [0, 1], or if a weight or an advantage
+            of a live row is not finite (seen on the CPU only).
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> batch = TensorDict(importance_weight=torch.rand(2, 50), advantage=torch.randn(2, 50, 1), batch_size=[2, 50])
+        >>> RowSampler(num_rows=16)(batch).shape
+        torch.Size([16])
+    """
+
+    def __init__(
+        self,
+        num_rows: int | None = None,
+        *,
+        priority: PriorityFn = contribution,
+        uniform_share: float = 0.2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if num_rows is not None and num_rows < 1:
+            raise ValueError(refusal(self, "num_rows", "a positive integer or None", num_rows))
+        if not 0 <= uniform_share <= 1:
+            raise ValueError(refusal(self, "uniform_share", "in [0, 1]", uniform_share))
+        judged = ["advantage"] if priority is contribution and uniform_share < 1 else []
+        super().__init__(in_keys=["importance_weight", *judged], out_keys=["importance_weight"])
+        self.num_rows, self.priority = num_rows, priority
+        self.uniform_share, self.generator = uniform_share, generator
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Draw rows ``[M]`` of a batch ``[*B]``."""
+        return next(self.draws(tensordict, 1))
+
+    @torch.no_grad()
+    def draws(self, tensordict: TensorDictBase, count: int) -> Iterator[TensorDictBase]:
+        """Draw rows ``[M]`` of a batch ``[*B]`` several times, such as the minibatches of a critic.
+
+        The same draws as from as many calls, but the batch is checked, and its probabilities are added up, once.
+
+        Args:
+            tensordict: the batch; not to be changed between draws.
+            count: how many times.
+
+        Yields:
+            The rows of each draw.
+        """
+        inputs = self._require(tensordict, *self.in_keys)
+        live = validity(tensordict)
+        for key, values in zip(self.in_keys, inputs, strict=True):
+            self._refuse_non_finite(key, values, live)
+        if self.num_rows is None or _known_to_be_few(live, self.num_rows):
+            rows = tensordict[live.nonzero(as_tuple=True)]
+            yield from (rows.copy() for _ in range(count))
+            return
+        probability = self._probability(tensordict, live).reshape(-1)
+        edges = probability.cumsum(0)
+        for _ in range(count):
+            index = self._systematic(edges, self.num_rows)
+            rows, drawn = tensordict[unravel(index, live.shape)], probability[index]
+            weight = rows.get("importance_weight")
+            scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
+            yield rows.set("importance_weight", weight * scale)
+
+    def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
+        even = live.double() / live.sum().clamp_min(1)
+        if self.uniform_share == 1:
+            return even
+        priority = torch.where(live, self.priority(tensordict), 0).double()
+        total = priority.sum()
+        focused = torch.where(total > 0, priority / total.clamp_min(torch.finfo(torch.float64).tiny), even)
+        return (1 - self.uniform_share) * focused + self.uniform_share * even
+
+    def _systematic(self, edges: Tensor, count: int) -> Tensor:
+        offset = torch.rand((), generator=self.generator, device=edges.device, dtype=edges.dtype)
+        ticks = (torch.arange(count, device=edges.device) + offset) / count
+        # From the right: a tick on an edge belongs to the row that begins there, never to one of no probability.
+        return torch.searchsorted(edges, ticks, right=True).clamp_max(len(edges) - 1)
+
+
+def _known_to_be_few(live: Tensor, most: int) -> bool:
+    return live.device.type == "cpu" and int(live.sum()) <= most

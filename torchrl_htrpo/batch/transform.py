@@ -1,0 +1,56 @@
+"""The base of transforms on batches of trajectories."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from tensordict import NestedKey, TensorDictBase
+from torch import Tensor
+from torchrl.envs import Transform
+
+from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo.batch.mask import beyond_end, validity
+
+HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
+HINDSIGHT_GOAL_MASK: NestedKey = ("hindsight", "goal_mask")
+
+
+class BatchTransform(Transform):
+    """A TorchRL transform for batches: a direct call, ``Compose``, ``TensorDictSequential`` or a replay buffer.
+
+    Raises:
+        RuntimeError: if it is used inside an environment, where no whole trajectory is at hand.
+    """
+
+    def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> NoReturn:
+        raise RuntimeError(
+            f"{type(self).__name__} works on batches of whole trajectories and cannot be part of an environment: "
+            "call it on the collected batch, or append it to a ReplayBuffer."
+        )
+
+    def _call(self, next_tensordict: TensorDictBase) -> NoReturn:
+        self._reset(next_tensordict, next_tensordict)
+
+    def _require(self, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
+        return require(self, tensordict, *keys)
+
+    def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
+        """The valid steps of each row's trajectory; rows with several are refused.
+
+        On an accelerator, where asking would make the host wait, all but the first of them are left out.
+        """
+        valid = validity(tensordict)
+        flags = [tensordict.get(("next", name), default=None) for name in ("terminated", "truncated")]
+        for done in (flag.squeeze(-1) for flag in flags if flag is not None):
+            over = beyond_end(done & valid)
+            if valid.device.type == "cpu" and (valid & over).any():
+                expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
+                raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
+            valid = valid & ~over
+        return valid
+
+    def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
+        """Say which entry is not finite; silent on an accelerator, where asking would make the host wait."""
+        if values.device.type == "cpu" and not values[where].isfinite().all():
+            bad = values[where][~values[where].isfinite()][0].item()
+            raise ValueError(refusal(self, repr(key), "finite on every live step", bad))

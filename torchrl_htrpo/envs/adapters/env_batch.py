@@ -1,0 +1,169 @@
+"""Environments of any make as one: one after another in this process, or in worker processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDictBase
+from torchrl.envs import EnvBase
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
+from torchrl_htrpo.envs.randomness import EpisodeSeeds
+
+_SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done_spec")
+
+
+class EnvBatch(EpisodeSeeds, EnvBase):
+    """Environments of any make as one: one after another in this process, or in worker processes.
+
+    Episodes are seeded one by one, from the seed, the environment and the number of the episode: results do not depend
+    on the number of workers, and :meth:`rng_state` is all it takes to go on with what would have come.
+
+    A worker that crashes, raises, or takes longer than ``timeout`` for a step or a reset is an error that names the
+    environment and the step; all workers are gone by then. They end when this process does, too, however it ends.
+
+    Args:
+        makers: functions that make one environment each, of TorchRL or of gymnasium, all of the same specs. Under
+            ``"spawn"`` and ``"forkserver"`` they run in a fresh process: what they need they import or register.
+        num_workers: processes, each with its share of the environments; 0: none, all run in this process.
+        timeout: seconds for a step, a reset or the construction of one environment (in workers).
+        start_method: how processes start. ``"spawn"`` is the safest; ``"fork"`` is quick, and unsafe beside threads.
+        seed: of the episodes. Defaults to a draw from torch's global generator.
+        device: where the tensors live; the environments themselves are on the CPU.
+
+    Raises:
+        ValueError: if there are no makers, the workers do not divide them, or an argument is not one of its choices.
+        EnvFailure: if an environment cannot be made.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> env = EnvBatch([lambda: BitFlipEnv(4)] * 3, seed=0)
+        >>> env.rollout(4).shape
+        torch.Size([3, 1, 4])
+        >>> env.close()
+    """
+
+    batch_locked = True
+
+    def __init__(
+        self,
+        makers: Sequence[Maker],
+        *,
+        num_workers: int = 0,
+        timeout: float = 60.0,
+        start_method: StartMethod = "spawn",
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        _check(len(makers), num_workers, timeout, start_method)
+        folder = Path(tempfile.mkdtemp(prefix="torchrl_htrpo_"))
+        sweep = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        if num_workers:
+            pool = WorkerPool(list(makers), num_workers, folder, timeout, start_method)
+            inner = pool.env
+        else:
+            pool, inner = None, group(list(makers), folder, None, 1, watched=False)
+        lead = (num_workers, len(makers) // num_workers) if num_workers else (len(makers),)
+        rest = inner.batch_size[len(lead) :]
+        super().__init__(device=device, batch_size=torch.Size([len(makers), *rest]))
+        self.__dict__.update(pool=pool, inner=inner)  # not submodules
+        self._sweep, self._lead = sweep, lead
+        self._set_specs()
+        self._episode = torch.zeros(len(makers), dtype=torch.int64)
+        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+
+    def _set_specs(self) -> None:
+        for name in _SPECS:
+            spec = getattr(self.inner, name).clone().reshape(self.batch_size)
+            setattr(self, name, spec if self.device is None else spec.to(self.device))
+        self._inputs = [*self.full_action_spec.keys(True, True), *self.observation_spec.keys(True, True)]
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+        mask = None if tensordict is None else tensordict.get("_reset", None)
+        if mask is None:
+            mask = torch.ones(*self.batch_size, 1, dtype=torch.bool)
+        begin = mask.cpu().reshape(len(self._episode), -1).any(-1)
+        seeds = [{"seed": self._draw(index)} for index in range(len(begin))]
+        self._episode += begin
+        size = self._lead[-1]
+        each = (
+            seeds
+            if len(self._lead) == 1
+            else [{"list_of_kwargs": seeds[first : first + size]} for first in range(0, len(seeds), size)]
+        )
+        given = None if tensordict is None else self._inward(tensordict)
+        return self._outward(self._call("reset", given, list_of_kwargs=each))
+
+    def _draw(self, index: int) -> int:
+        episode = int(self._episode[index])
+        # Below 2**31: some simulators take no more.
+        return int(np.random.SeedSequence([self._seed % 2**64, index, episode]).generate_state(1)[0] >> 1)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        inputs = self._inward(tensordict.select(*self._inputs, strict=False))
+        return self._outward(self._call("step", inputs).get("next"))
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> TensorDictBase:
+        if self.pool is None:
+            return getattr(self.inner, method)(*args, **kwargs)
+        return self.pool.call(method, *args, **kwargs)
+
+    def _inward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        # A copy: the inner environments take the reset mask out of what they are given.
+        flat = tensordict.copy() if self.device is None else tensordict.to("cpu").copy()
+        return flat.reshape(*self._lead, *self.batch_size[1:]).clear_device_()
+
+    def _outward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        flat = tensordict.reshape(self.batch_size)
+        return flat.clone(False) if self.device is None else flat.to(self.device)
+
+    def render(self, **kwargs: int) -> NDArray[np.uint8]:
+        """The picture of the first environment.
+
+        Args:
+            **kwargs: what its own ``render`` takes.
+
+        Raises:
+            TypeError: if it cannot draw itself, or runs in a worker.
+        """
+        expected = "environments of this process (num_workers=0) with a render method"
+        if self.pool is not None:
+            raise TypeError(refusal(self, "makers", expected, "workers"))
+        first: Any = next(iter(self.inner._envs))
+        if not callable(getattr(first, "render", None)):
+            raise TypeError(refusal(self, "makers", expected, type(getattr(first, "base_env", first)).__name__))
+        return first.render(**kwargs)
+
+    def close(self, *, raise_if_closed: bool = True) -> None:
+        """Close the environments; no worker is left.
+
+        Args:
+            raise_if_closed: whether closing twice is an error.
+        """
+        super().close(raise_if_closed=raise_if_closed)
+        if self.pool is not None:
+            self.pool.close()
+        else:
+            self.inner.close(raise_if_closed=False)
+        self._sweep()
+
+
+def _check(count: int, num_workers: int, timeout: float, start_method: str) -> None:
+    if count < 1:
+        raise ValueError(refusal("EnvBatch", "makers", "at least one function", count))
+    if num_workers < 0 or (num_workers and count % num_workers):
+        expected = f"0, or a divisor of the {count} environments"
+        raise ValueError(refusal("EnvBatch", "num_workers", expected, num_workers))
+    if not timeout > 0:
+        raise ValueError(refusal("EnvBatch", "timeout", "a positive number of seconds", timeout))
+    if start_method not in get_args(StartMethod):
+        raise ValueError(refusal("EnvBatch", "start_method", "known", start_method, get_args(StartMethod)))

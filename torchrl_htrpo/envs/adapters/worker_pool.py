@@ -1,0 +1,164 @@
+"""Worker processes that may fail: TorchRL's, watched, their failures named, none left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torchrl.envs import EnvBase, ParallelEnv, SerialEnv
+
+from torchrl_htrpo.envs.adapters.recorder import EnvFailure, Recorder, build
+
+StartMethod = Literal["spawn", "forkserver", "fork"]
+Maker = Callable[[], Any]
+_GONE = (RuntimeError, OSError, EOFError)  # what TorchRL raises when a worker is gone or late
+_GRACE = 5.0  # seconds for a worker to end when asked, or to be late beyond its own watch
+
+
+def group(
+    makers: list[Maker], folder: Path, timeout: float | None, workers: int, *, worker: int = 0, watched: bool = True
+) -> EnvBase:
+    """The environments of one worker, one after another.
+
+    Args:
+        makers: of all environments.
+        folder: of the records.
+        timeout: seconds for each thing an environment does, or None.
+        workers: how many share the environments.
+        worker: which of them.
+        watched: end this process when its parent ends.
+
+    Returns:
+        An environment of batch size ``[len(makers) // workers]``.
+    """
+    if watched:
+        _end_with_parent()
+    size = len(makers) // workers
+    mine = range(worker * size, (worker + 1) * size)
+    env = SerialEnv(size, [partial(build, makers[index], folder, index, timeout) for index in mine])
+    if env.is_closed:
+        env.start()  # so that an environment that cannot be made says so now
+    return env
+
+
+class WorkerPool:
+    """Environments in worker processes: ``[workers, environments of each]``.
+
+    Args:
+        makers: of all environments.
+        workers: processes.
+        folder: of the records.
+        timeout: seconds for each thing an environment does.
+        start_method: of the processes.
+
+    Raises:
+        EnvFailure: if an environment cannot be made.
+    """
+
+    def __init__(
+        self, makers: list[Maker], workers: int, folder: Path, timeout: float, start_method: StartMethod
+    ) -> None:
+        self.folder, self.size = folder, len(makers) // workers
+        self.workers, self.processes = workers, []
+        try:
+            # Metadata from the workers: no environment is made in this process, which it could take with it.
+            self.env = ParallelEnv(
+                workers,
+                partial(group, makers, folder, timeout, workers),
+                create_env_kwargs=[{"worker": worker} for worker in range(workers)],
+                metadata_from_workers=True,
+                use_buffers=False,
+                mp_start_method=start_method,
+                num_threads=torch.get_num_threads(),  # otherwise it takes some from the learner
+                daemon=True,
+                shutdown_timeout=_GRACE,
+            )
+        except _GONE as error:
+            raise EnvFailure(self._blame({}) or f"a worker ended: {error}") from error
+        self.processes = list(self.env._workers)
+        weakref.finalize(self, _kill, self.processes)  # nobody is left when nobody closed them
+        # The workers end themselves when late; this is for those that cannot (stopped, swapped out).
+        self.env.BATCHED_PIPE_TIMEOUT = self.size * timeout + _GRACE
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the environments.
+
+        Raises:
+            EnvFailure: if one of them or its process failed; all processes are gone then.
+        """
+        try:
+            return getattr(self.env, method)(*args, **kwargs)
+        except _GONE as error:
+            late = str(error).startswith("Failed to run all workers")
+            if not (late or self._any_ended()):
+                raise
+            codes = {worker: process.exitcode for worker, process in enumerate(self.processes)}
+            self.kill()
+            ended = codes if late else {worker: code for worker, code in codes.items() if code is not None}
+            raise EnvFailure(self._blame(ended) or f"a worker ended: {error}") from error
+
+    def _any_ended(self, patience: float = 1.0) -> bool:
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            if any(process.exitcode is not None for process in self.processes):
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _blame(self, codes: dict[int, int | None]) -> str:
+        """Which environments did it, and how, in words; of all workers unless some are known to have ended."""
+        said = []
+        for worker in codes or range(self.workers):
+            mine = range(worker * self.size, (worker + 1) * self.size)
+            how = "did not answer in time" if worker in codes else "ended its process"
+            if codes.get(worker) is not None:
+                how = f"ended its process (exit code {codes[worker]})"
+            busy = [record for index in mine if (record := Recorder.read(self.folder, index)).busy]
+            said += [record.sentence(how) for record in busy]
+            if not busy and worker in codes:
+                said.append(f"worker {worker} (environments {mine[0]} to {mine[-1]}) {how}")
+        return "; ".join(said)
+
+    def kill(self) -> None:
+        """End the processes without asking."""
+        _kill(self.processes)
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; those that do not answer are killed."""
+        threads = torch.get_num_threads()
+        try:
+            self.env.close(raise_if_closed=False)
+        except _GONE:
+            self.env.is_closed = True  # they were gone already
+        finally:
+            torch.set_num_threads(threads)  # TorchRL gives the learner those it would have taken
+
+
+def _kill(processes: list[Any]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join(_GRACE)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, however that ended."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def wait() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

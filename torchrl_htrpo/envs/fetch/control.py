@@ -1,0 +1,187 @@
+"""What an action means: a displacement of the hand, a change of a velocity the environment keeps, or both kinds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, Composite, TensorSpec
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.fetch.tasks import TaskName
+
+ControlName = Literal["continuous", "discrete", "mixed"]
+CONTROL_NAMES: tuple[str, ...] = get_args(ControlName)
+
+_STEPS = (0.1, 1.0)  # sizes by which one action changes the velocity
+_AXES = {"reach": 3, "push": 2, "slide": 2}  # x, y, and z only where the hand may leave the table
+
+
+class ControlScheme(Protocol):
+    """Turns actions of ``N`` worlds into commands ``[N, 4]`` for the physics, with a memory where it needs one.
+
+    Args:
+        extra_size: length of what :meth:`extra` appends to the observation.
+    """
+
+    extra_size: int
+
+    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
+        """Spec of the action."""
+
+    def reset(self, mask: Tensor) -> None:
+        """Forgets the past of the masked worlds, ``[N]`` bool."""
+
+    def command(self, action: Any) -> Tensor:
+        """Command ``[N, 4]`` for the actions of all worlds: a tensor, or a tensordict of the action's parts."""
+
+    def extra(self) -> Tensor:
+        """What the observation must add for the task to stay Markov, ``[N, extra_size]``."""
+
+
+class DisplacementControl:
+    """The action is the command: displacement of the hand in units of 5 cm, and the finger command.
+
+    Args:
+        num_envs: number of worlds ``N``.
+        device: where commands are computed.
+
+    Example:
+        >>> import torch
+        >>> from torchrl_htrpo.envs.fetch.control import DisplacementControl
+        >>> DisplacementControl(num_envs=1).command(torch.ones(1, 4))
+        tensor([[1., 1., 1., 1.]])
+
+    Source: `Multi-Goal Reinforcement Learning <https://arxiv.org/abs/1802.09464>`_, Section 1.1.
+    """
+
+    extra_size = 0
+
+    def __init__(self, num_envs: int, device: torch.device | None = None) -> None:
+        self._nothing = torch.zeros(num_envs, 0, dtype=torch.float64, device=device)
+
+    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
+        """Actions in ``[-1, 1]``, ``[N, 4]``."""
+        return Bounded(-1.0, 1.0, shape=(num_envs, 4), dtype=dtype, device=device)
+
+    def reset(self, mask: Tensor) -> None:
+        """Nothing to forget."""
+
+    def command(self, action: Tensor) -> Tensor:
+        """The action itself."""
+        return action
+
+    def extra(self) -> Tensor:
+        """Nothing to add, ``[N, 0]``."""
+        return self._nothing
+
+
+class GripperControl(DisplacementControl):
+    """A displacement of the hand, and a choice for the fingers: an action that is continuous and discrete at once.
+
+    Keys of the action: ``motion`` ``[N, 3]`` in ``[-1, 1]``, in units of 5 cm, and ``gripper`` ``[N]``: 0 shuts the
+    fingers, 1 opens them (where the task holds them shut, the choice does nothing).
+
+    Args:
+        num_envs: number of worlds ``N``.
+        device: where commands are computed.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl_htrpo.envs.fetch.control import GripperControl
+        >>> action = TensorDict(motion=torch.zeros(2, 3), gripper=torch.tensor([0, 1]))
+        >>> GripperControl(num_envs=2).command(action)[:, 3]
+        tensor([-1.,  1.])
+    """
+
+    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
+        """The two parts of the action."""
+        motion = Bounded(-1.0, 1.0, shape=(num_envs, 3), dtype=dtype, device=device)
+        gripper = Categorical(2, shape=(num_envs,), dtype=torch.int64, device=device)
+        return Composite(motion=motion, gripper=gripper, shape=(num_envs,), device=device)
+
+    def command(self, action: TensorDictBase) -> Tensor:  # type: ignore[override]
+        """The displacement, and -1 or 1 for the fingers."""
+        motion = action.get("motion")
+        return torch.cat((motion, 2 * action.get("gripper").unsqueeze(-1).to(motion.dtype) - 1), -1)
+
+
+class VelocityControl:
+    """Discrete velocity-difference control: an action changes the hand's velocity along one axis.
+
+    The velocity, in units of 5 cm per action and clipped to ``[-1, 1]``, is kept between actions and starts at
+    zero; the command is the new velocity. Actions, in order: +0.1 along each axis, -0.1, +1.0, -1.0; the axes
+    are x and y, for reach also z. The fingers stay shut, so the fourth entry of the velocity is always 0.
+
+    Args:
+        task: ``"reach"`` (12 actions), ``"push"`` or ``"slide"`` (8 actions).
+        num_envs: number of worlds ``N``.
+        device: where velocities are kept.
+
+    Raises:
+        ValueError: if the task has no discrete control.
+
+    Example:
+        >>> import torch
+        >>> from torchrl_htrpo.envs.fetch.control import VelocityControl
+        >>> control = VelocityControl("push", num_envs=1)
+        >>> _ = control.command(torch.tensor([0]))
+        >>> control.command(torch.tensor([7])).tolist()
+        [[0.1, -1.0, 0.0, 0.0]]
+
+    Source: `Hindsight Policy Gradients <https://arxiv.org/abs/1711.06006>`_;
+    `HTRPO <https://arxiv.org/abs/1907.12439>`_, F.1, Table 4.
+    """
+
+    extra_size = 4
+
+    def __init__(self, task: TaskName, num_envs: int, device: torch.device | None = None) -> None:
+        if task not in _AXES:
+            raise ValueError(refusal(self, "task", "a task with discrete control", task, _AXES))
+        axes = torch.eye(4, dtype=torch.float64, device=device)[: _AXES[task]]
+        self.changes = torch.cat([sign * size * axes for size in _STEPS for sign in (1, -1)])
+        self.velocity = torch.zeros(num_envs, 4, dtype=torch.float64, device=device)
+
+    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
+        """Index of the change, ``[N]`` int64."""
+        return Categorical(self.changes.shape[0], shape=(num_envs,), dtype=torch.int64, device=device)
+
+    def reset(self, mask: Tensor) -> None:
+        """Sets the velocity of the masked worlds (``[N]`` bool) to zero."""
+        self.velocity = self.velocity.masked_fill(mask.unsqueeze(-1), 0.0)
+
+    def command(self, action: Tensor) -> Tensor:
+        """Applies the changes ``[N]`` and returns the new velocity ``[N, 4]``."""
+        self.velocity = (self.velocity + self.changes[action.long()]).clamp(-1.0, 1.0)
+        return self.velocity
+
+    def extra(self) -> Tensor:
+        """The current velocity and (always shut) gripper, ``[N, 4]``."""
+        return self.velocity
+
+
+def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch.device) -> ControlScheme:
+    """Builds the control scheme of a task.
+
+    Args:
+        name: ``"continuous"``, ``"discrete"`` or ``"mixed"``.
+        task: the task.
+        num_envs: number of worlds.
+        device: where commands are computed.
+
+    Returns:
+        The scheme.
+
+    Raises:
+        ValueError: if there is no such scheme for the task.
+    """
+    if name not in CONTROL_NAMES:
+        raise ValueError(refusal("FetchEnv", "control", "the name of a control scheme", name, CONTROL_NAMES))
+    if name == "discrete":
+        return VelocityControl(task, num_envs, device)
+    if name == "mixed":
+        return GripperControl(num_envs, device)
+    return DisplacementControl(num_envs, device)

@@ -1,0 +1,60 @@
+"""Where objects start and where goals lie."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torchrl_htrpo.envs.fetch.model import FetchModel
+from torchrl_htrpo.envs.fetch.streams import uniform
+from torchrl_htrpo.envs.fetch.tasks import (
+    AIR_HEIGHT,
+    AIR_SHARE,
+    OBJECT_CLEARANCE,
+)
+
+_GOAL, _OBJECT = 0, 1  # streams within an episode
+_CANDIDATES = 128  # a square holds an acceptable start with probability > 0.21, so all fail with less than 4e-14
+
+
+def draw_objects(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
+    """Draws object starts: uniform in a square around the gripper, outside the clearance circle.
+
+    Args:
+        model: the task's model.
+        seed: seed of the environment.
+        episode: episodes begun by each world, ``[N]`` int64.
+
+    Returns:
+        Object positions in the plane, ``[N, 2]`` float64 in metres.
+    """
+    width = model.task.obj_range
+    offset = uniform(seed, episode, _OBJECT, 2 * _CANDIDATES).unflatten(-1, (_CANDIDATES, 2)) * (2 * width) - width
+    far_enough = offset.norm(dim=-1) >= OBJECT_CLEARANCE
+    first = far_enough.to(torch.uint8).argmax(dim=-1)
+    chosen = offset.gather(1, first[:, None, None].expand(-1, 1, 2)).squeeze(1)
+    return chosen + torch.as_tensor(model.start_grip[:2], device=episode.device)
+
+
+def draw_goals(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
+    """Draws goals: in a box around the gripper, or on (and for some tasks above) the table.
+
+    Args:
+        model: the task's model.
+        seed: seed of the environment.
+        episode: episodes begun by each world, ``[N]`` int64.
+
+    Returns:
+        Goals, ``[N, 3]`` float64 in metres.
+    """
+    task, device = model.task, episode.device
+    draw = uniform(seed, episode, _GOAL, 5)
+    goal = draw[:, :3] * (2 * task.target_range) - task.target_range
+    goal = goal + torch.as_tensor(model.start_grip, device=device)
+    if not task.has_object:
+        return goal
+    goal = goal + torch.tensor(task.target_offset, dtype=torch.float64, device=device)
+    height = torch.full_like(goal[:, 2], model.object_height)
+    if task.target_in_the_air:
+        height = height + (draw[:, 3] < AIR_SHARE) * draw[:, 4] * AIR_HEIGHT
+    return torch.cat([goal[:, :2], height[:, None]], dim=-1)

@@ -1,0 +1,65 @@
+"""Choosing a physics engine by name."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.fetch.engine import Engine
+from torchrl_htrpo.envs.fetch.model import load_model
+from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
+from torchrl_htrpo.envs.fetch.tasks import TASK_NAMES, TASKS, TaskName
+
+EngineName = Literal["mujoco", "warp"]
+ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
+
+
+def make_engine(
+    name: EngineName | Engine,
+    task: TaskName,
+    num_envs: int,
+    num_threads: int | None = None,
+    device: torch.device | str | None = None,
+) -> Engine:
+    """Builds the worlds of a task on the engine of that name.
+
+    Args:
+        name: ``"mujoco"`` or ``"warp"``; or a ready engine, which is checked and passed through.
+        task: the task.
+        num_envs: number of worlds.
+        num_threads: threads, for ``"mujoco"`` only.
+        device: where the worlds live, for ``"warp"`` only. Defaults to the GPU if there is one.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ValueError: if an argument is not one of its choices or not positive.
+        ImportError: if the engine's packages are not installed.
+    """
+    if task not in TASK_NAMES:
+        raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
+    for argument, value in (("num_envs", num_envs), ("num_threads", num_threads)):
+        if value is not None and value < 1:
+            raise ValueError(refusal("FetchEnv", argument, "a positive integer", value))
+    if not isinstance(name, str):
+        return _fitting(name, task, num_envs)
+    if name == "mujoco":
+        return MujocoEngine(load_model(TASKS[task]), num_envs, num_threads)
+    if name != "warp":
+        raise ValueError(refusal("FetchEnv", "engine", "the name of a physics engine", name, ENGINE_NAMES))
+    if num_threads is not None:
+        raise ValueError(refusal("FetchEnv", "num_threads", "None with engine='warp'", num_threads))
+    # Imported here, because mujoco_warp is an optional dependency that takes seconds to load.
+    from torchrl_htrpo.envs.fetch.warp_engine import WarpEngine  # noqa: PLC0415
+
+    return WarpEngine(load_model(TASKS[task]), num_envs, device)
+
+
+def _fitting(engine: Engine, task: TaskName, num_envs: int) -> Engine:
+    got = (engine.model.task.name, engine.num_worlds)
+    if got != (task, num_envs):
+        raise ValueError(refusal("FetchEnv", "engine", f"of task {task!r} with {num_envs} worlds", got))
+    return engine

@@ -1,0 +1,157 @@
+"""Fetch physics on MuJoCo's C library: one model, many states, a few threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchrl_htrpo.envs.fetch.camera import Camera
+from torchrl_htrpo.envs.fetch.engine import DivergedError
+from torchrl_htrpo.envs.fetch.model import FetchModel, FloatArray
+from torchrl_htrpo.envs.fetch.observation import Kinematics
+from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE
+from torchrl_htrpo.envs.fetch.world import Readings, World
+
+
+class MujocoEngine:
+    """Steps ``N`` MuJoCo states of one model; the same numbers as gymnasium-robotics, bit for bit.
+
+    ``mj_step`` releases the GIL, so a few threads fill as many cores; all else is batched over the worlds.
+    The result does not depend on the number of threads, since no world reads another.
+
+    Args:
+        model: the model all worlds share.
+        num_worlds: number of worlds ``N``.
+        num_threads: threads to step them with. Defaults to the cores this process may use, at most ``N``.
+
+    Example:
+        >>> import torch
+        >>> from torchrl_htrpo.envs.fetch.env import TASKS, MujocoEngine, load_model
+        >>> engine = MujocoEngine(load_model(TASKS["reach"]), num_worlds=2)
+        >>> engine.reset(torch.ones(2, dtype=torch.bool), None)
+        >>> engine.step(torch.ones(2, 4))
+        >>> engine.measure().grip_pos.shape
+        torch.Size([2, 3])
+        >>> engine.close()
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, model: FetchModel, num_worlds: int, num_threads: int | None = None) -> None:
+        self.model = model
+        self.num_worlds = num_worlds
+        self.num_threads = min(num_threads or len(os.sched_getaffinity(0)), num_worlds)
+        self._pool: ThreadPoolExecutor | None = None
+        self._camera: Camera | None = None
+        self._readings = Readings.zeros(num_worlds, model.mj_model.nv)
+        self._worlds = [World(model, self._readings.of(i)) for i in range(num_worlds)]
+
+    @property
+    def qpos(self) -> FloatArray:
+        """Joint positions of all worlds, ``[N, nq]`` (a copy)."""
+        return np.stack([world.qpos for world in self._worlds])
+
+    @property
+    def qvel(self) -> FloatArray:
+        """Joint velocities of all worlds, ``[N, nv]`` (a copy)."""
+        return np.stack([world.qvel for world in self._worlds])
+
+    def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
+        """Puts worlds back to the start.
+
+        Args:
+            mask: which worlds, ``[N]`` bool.
+            object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
+        """
+        places = None if object_xy is None else object_xy.double().numpy()
+
+        def reset(i: int) -> None:
+            self._worlds[i].reset(None if places is None else places[i])
+
+        self._run(reset, mask.nonzero().flatten().tolist())
+
+    def step(self, action: Tensor) -> None:
+        """Advances all worlds by one action of 20 physics steps.
+
+        Args:
+            action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
+
+        Raises:
+            DivergedError: if MuJoCo met invalid or huge numbers in a world.
+        """
+        # In float32, as gymnasium's action space has it: the rounding reaches the trajectories.
+        command = action.detach().float().clamp(-1.0, 1.0).numpy()
+        shift = (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
+        grip = command[:, 3:].astype(np.float64)
+        worlds = self._worlds
+
+        def step(i: int) -> None:
+            worlds[i].step(shift[i], grip[i])
+
+        self._run(step, range(self.num_worlds))
+        diverged = [i for i, world in enumerate(worlds) if world.diverged]
+        if diverged:
+            raise DivergedError(diverged)
+
+    def measure(self) -> Kinematics:
+        """Reads positions and velocities after the last reset or step.
+
+        Returns:
+            The measurements of all worlds, float64 on the CPU.
+        """
+        now, dt = self._readings, self.model.dt
+        velocity = now.qvel[:, None, :, None] * dt
+        fingers = torch.from_numpy(now.fingers.copy())
+        finger_velocity = torch.from_numpy(now.qvel[:, self.model.finger_dofs] * dt)
+        grip_velocity = torch.from_numpy((now.grip_jacobian[:, 0] @ velocity[:, 0])[..., 0])
+        grip = (torch.from_numpy(now.grip_pos.copy()), grip_velocity, fingers, finger_velocity)
+        if not self.model.task.has_object:
+            return Kinematics(*grip)
+        object_velocity = torch.from_numpy((now.object_jacobian @ velocity)[..., 0])
+        place, rotation = torch.from_numpy(now.object_pos.copy()), torch.from_numpy(now.object_mat.copy())
+        return Kinematics(*grip, place, rotation.unflatten(-1, (3, 3)), object_velocity[:, 0], object_velocity[:, 1])
+
+    def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
+        """Renders one world.
+
+        Args:
+            world: index of the world.
+            goal: position of the goal marker, ``[3]`` in metres.
+            width: image width in pixels.
+            height: image height in pixels.
+
+        Returns:
+            The image, ``[height, width, 3]``.
+        """
+        if self._camera is None or self._camera.size != (width, height):
+            self._camera = Camera(self.model, width, height)
+        return self._camera.shoot(self._worlds[world].data, goal.double().numpy())
+
+    def close(self) -> None:
+        """Ends the threads and frees the rendering context."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        if self._camera is not None:
+            self._camera.close()
+        self._pool = self._camera = None
+
+    def _run(self, function: Callable[[int], None], worlds: Sequence[int]) -> None:
+        """Calls ``function`` for each of the worlds, spread over the threads; this thread takes a share."""
+
+        def work(share: Sequence[int]) -> None:
+            for i in share:
+                function(i)
+
+        shares = [worlds[k :: self.num_threads] for k in range(self.num_threads)]
+        if self._pool is None and self.num_threads > 1:  # started late, so that an engine survives a fork before use
+            self._pool = ThreadPoolExecutor(self.num_threads - 1, thread_name_prefix="fetch")
+        others = [self._pool.submit(work, share) for share in shares[1:] if share] if self._pool else []
+        work(shares[0])
+        for other in others:
+            other.result()

@@ -1,0 +1,123 @@
+"""Constants of the four Fetch tasks, as gymnasium-robotics 1.4 (``Fetch*-v4``) sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, get_args
+
+TaskName = Literal["reach", "push", "slide", "pick_and_place"]
+TASK_NAMES: tuple[str, ...] = get_args(TaskName)
+
+SUBSTEPS = 20  # physics steps per action: 20 x 2 ms = 40 ms, so 25 actions a second
+ACTION_SCALE = 0.05  # [m] the hand's target moves at most this far along each axis per action
+SETTLE_ACTIONS = 10  # actions' worth of physics in which the arm travels to its starting pose
+DISTANCE_THRESHOLD = 0.05  # [m] closer than this counts as reached
+OBJECT_CLEARANCE = 0.1  # [m] the object never starts closer than this to the gripper, in the plane
+AIR_SHARE = 0.5  # share of goals lifted off the table where a task lifts goals
+AIR_HEIGHT = 0.45  # [m] highest lift of such a goal
+
+
+@dataclass(frozen=True)
+class FetchTask:
+    """One Fetch task: which model, where things start, where goals lie.
+
+    Args:
+        name: task name.
+        xml: file name of the MuJoCo model among gymnasium-robotics' Fetch assets.
+        has_object: whether there is an object to move (the goal is then the object's position).
+        block_gripper: whether the fingers are held shut.
+        gripper_extra_height: start height of the gripper above the default pose, in metres.
+        target_in_the_air: whether half of the goals are lifted off the table.
+        target_offset: shift of the goal region, ``[3]`` in metres.
+        obj_range: half side of the square of object starts, in metres.
+        target_range: half side of the goal region, in metres.
+        initial_qpos: joint name -> position (metres, radians, quaternions) before the arm settles.
+
+    Example:
+        >>> from torchrl_htrpo.envs.fetch.env import TASKS
+        >>> TASKS["push"].has_object, TASKS["push"].observation_size
+        (True, 25)
+    """
+
+    name: TaskName
+    xml: str
+    has_object: bool
+    block_gripper: bool
+    gripper_extra_height: float
+    target_in_the_air: bool
+    target_offset: tuple[float, float, float]
+    obj_range: float
+    target_range: float
+    initial_qpos: Mapping[str, tuple[float, ...]] = field(repr=False)
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the observation vector: gripper only, or gripper and object."""
+        return 25 if self.has_object else 10
+
+
+def _start(slide0: float, object_xyz: tuple[float, float, float] | None = None) -> Mapping[str, tuple[float, ...]]:
+    qpos: dict[str, tuple[float, ...]] = {
+        "robot0:slide0": (slide0,),
+        "robot0:slide1": (0.48,),
+        "robot0:slide2": (0.0,),
+    }
+    if object_xyz is not None:
+        qpos["object0:joint"] = (*object_xyz, 1.0, 0.0, 0.0, 0.0)
+    return MappingProxyType(qpos)
+
+
+TASKS: Mapping[str, FetchTask] = MappingProxyType(
+    {
+        "reach": FetchTask(
+            name="reach",
+            xml="reach.xml",
+            has_object=False,
+            block_gripper=True,
+            gripper_extra_height=0.2,
+            target_in_the_air=True,
+            target_offset=(0.0, 0.0, 0.0),
+            obj_range=0.15,
+            target_range=0.15,
+            initial_qpos=_start(0.4049),
+        ),
+        "push": FetchTask(
+            name="push",
+            xml="push.xml",
+            has_object=True,
+            block_gripper=True,
+            gripper_extra_height=0.0,
+            target_in_the_air=False,
+            target_offset=(0.0, 0.0, 0.0),
+            obj_range=0.15,
+            target_range=0.15,
+            initial_qpos=_start(0.405, (1.25, 0.53, 0.4)),
+        ),
+        "slide": FetchTask(
+            name="slide",
+            xml="slide.xml",
+            has_object=True,
+            block_gripper=True,
+            gripper_extra_height=-0.02,
+            target_in_the_air=False,
+            target_offset=(0.4, 0.0, 0.0),
+            obj_range=0.1,
+            target_range=0.3,
+            initial_qpos=_start(0.05, (1.7, 1.1, 0.41)),
+        ),
+        "pick_and_place": FetchTask(
+            name="pick_and_place",
+            xml="pick_and_place.xml",
+            has_object=True,
+            block_gripper=False,
+            gripper_extra_height=0.2,
+            target_in_the_air=True,
+            target_offset=(0.0, 0.0, 0.0),
+            obj_range=0.15,
+            target_range=0.15,
+            initial_qpos=_start(0.405, (1.25, 0.53, 0.4)),
+        ),
+    }
+)

@@ -1,0 +1,58 @@
+"""Velocities of points on a robot, batched over worlds, from MuJoCo's motion axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchrl_htrpo.envs.fetch.model import FetchModel
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site of the model, and which joints move it.
+
+    Args:
+        index: index of the site.
+        root: index of the root body of the tree it hangs in.
+        moved_by: 1 for the velocities that move it, else 0, ``[nv]``.
+    """
+
+    index: int
+    root: int
+    moved_by: Tensor
+
+    @classmethod
+    def of(cls, model: FetchModel, index: int, device: torch.device) -> Site:
+        """Looks the site up in a model."""
+        mj, ancestors = model.mj_model, []
+        body = int(mj.site_bodyid[index])
+        root = int(mj.body_rootid[body])
+        while body != 0:
+            ancestors.append(body)
+            body = int(mj.body_parentid[body])
+        moved_by = np.isin(mj.dof_bodyid, ancestors)
+        return cls(index, root, torch.as_tensor(moved_by, dtype=torch.float32, device=device))
+
+
+def site_velocity(site: Site, point: Tensor, qvel: Tensor, axes: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear and angular velocity of a site.
+
+    The same as its Jacobian times the joint velocities: the twist of the joints above it, moved to the point.
+
+    Args:
+        site: the site.
+        point: its position, ``[N, 3]`` in metres.
+        qvel: joint velocities, ``[N, nv]``.
+        axes: MuJoCo's ``cdof``, rotation and translation of each velocity, ``[N, nv, 6]``.
+        centers: MuJoCo's ``subtree_com``, ``[N, nbody, 3]`` in metres.
+
+    Returns:
+        Velocity ``[N, 3]`` in metres per second, and angular velocity ``[N, 3]`` in radians per second.
+    """
+    twist = torch.einsum("nv,nvs->ns", qvel * site.moved_by, axes)
+    angular, linear = twist[:, :3], twist[:, 3:]
+    return linear + torch.linalg.cross(angular, point - centers[:, site.root]), angular

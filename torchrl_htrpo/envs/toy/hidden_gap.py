@@ -1,0 +1,96 @@
+"""A wall with two gaps, of which one is closed and nobody sees which: a task whose good action is one of two."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded
+
+from torchrl_htrpo.envs.goal import Within
+from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
+
+_START = -0.15
+
+
+class HiddenGapEnv(PositionGoalEnv):
+    """Get past a wall, left or right of straight ahead, and walk to a goal behind it; one way is closed, unseen.
+
+    The walker stands on a ledge at (-0.15, 0), before a wall on the line x = 0 with gaps at y = ``gap`` and
+    y = -``gap``. A coin closes one of them for the episode. A step from the ledge through the open gap gets past;
+    any other goes nowhere, and so does one back through the wall. Goals are uniform in
+    ``[0.2, 0.4] x [-0.15, 0.15]``.
+
+    The walker sees where it is, not the wall, nor which gap is open: on the ledge every attempt looks like the one
+    before. Without a memory it has to try both gaps at random, each by an action of its own, and the mean of the two
+    runs into the wall: a policy of one mode either keeps to one gap, and fails in half of the episodes, or spreads over
+    both and mostly misses. Greedy actions fail in half of them as well, so examine sampled ones; a policy with a memory
+    (:func:`with_history`) can try one gap, then the other.
+
+    Keys: those of :class:`PositionGoalEnv`, with ``action`` ``[N, 2]``: the step, in units of ``speed``, each
+    coordinate clipped to [-1, 1].
+
+    Args:
+        num_envs: how many run at once (``N``).
+        horizon: steps of an episode; with the right gap the shortest way takes two at the default speed.
+        gap: where the middle of each gap is, from straight ahead.
+        width: half the width of a gap.
+        speed: longest step along an axis.
+        threshold: distance at which a goal is reached.
+        seed: seed of the goals and the coins.
+        device: where the environment lives.
+
+    Raises:
+        ValueError: if ``horizon`` or ``num_envs`` is not positive.
+
+    Example:
+        >>> env = HiddenGapEnv(num_envs=4)
+        >>> env.rollout(8)["next", "achieved_goal"].shape
+        torch.Size([4, 8, 2])
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        horizon: int = 8,
+        *,
+        gap: float = 0.075,
+        width: float = 0.03,
+        speed: float = 0.3,
+        threshold: float = 0.1,
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.gap, self.width, self.speed = gap, width, speed
+        action = Bounded(-1, 1, shape=(2,))
+        reached = Within(threshold)
+        super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
+        self.open: Tensor
+        self.register_buffer("open", torch.zeros(num_envs, device=self.device), persistent=False)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+        state = super()._reset(tensordict, **kwargs)
+        drawn = torch.where(self.uniform(1)[:, 0] < 0, -self.gap, self.gap)
+        mask = None if tensordict is None else tensordict.get("_reset", None)
+        # Not an entry of the state: nobody sees it.
+        self.open = drawn if mask is None else torch.where(mask.reshape(-1), drawn, self.open)
+        return state
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.draw`."""
+        noise = self.uniform(2)
+        goal = torch.stack((0.3 + 0.1 * noise[:, 0], 0.15 * noise[:, 1]), -1)
+        start = torch.stack((torch.full_like(noise[:, 0], _START), torch.zeros_like(noise[:, 0])), -1)
+        return start, goal
+
+    def move(self, position: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
+        """See :meth:`PositionGoalEnv.move`."""
+        step = self.speed * action.clamp(-1, 1)
+        reached = position + step
+        before = position[:, 0] < 0
+        crosses = before & (reached[:, 0] >= 0)
+        # Where the way meets the line of the wall; the divisor is not zero where that is asked.
+        height = position[:, 1] - position[:, 0] / torch.where(crosses, step[:, 0], 1) * step[:, 1]
+        passes = crosses & ((height - self.open).abs() <= self.width)
+        free = passes | (~before & (reached[:, 0] >= 0))
+        return torch.where(free.unsqueeze(-1), reached, position)

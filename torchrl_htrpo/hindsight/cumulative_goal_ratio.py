@@ -1,0 +1,146 @@
+"""The importance weight of acting under one goal and learning about another."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.batch.mask import validity
+from torchrl_htrpo.batch.rows import by_goal, map_rows
+from torchrl_htrpo.batch.transform import BatchTransform
+from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_actor, log_prob_key
+
+Normalization = Literal["per_decision", "paper"]
+Finished = Literal["left_out", "counted"]
+
+
+class CumulativeGoalRatio(BatchTransform):
+    r"""Weight every step of a relabelled batch by its cumulative goal ratio (eqs. 77-80).
+
+    .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
+              w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
+
+    A trajectory that has reached the goal takes no further steps. Left out of the sum (``finished="left_out"``, as
+    published), the weights of step ``t`` estimate an expectation given that the goal is not reached yet: late steps
+    count as much as early ones, however few trajectories of a good policy get there and however unlikely those are.
+    Kept in it with the ratio it ended with (``"counted"``), they estimate an expectation over all trajectories. The
+    first learns FetchPush faster, the second keeps what was learnt where training goes on after success (docs/results).
+
+    The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
+
+    - ``action_log_prob``: :math:`\log\tilde\pi(a|s,g')`, what the update compares with; the collected one moves to
+      ``original_log_prob``;
+    - ``importance_weight`` ``[G, N, T]``: :math:`w \gamma^t`, normalised so that sums over it are the paper's
+      expectations (``normalization``);
+    - ``("hindsight", "ess")`` and ``("hindsight", "live_share")``: the effective sample size of :math:`w` and the share
+      of live steps, each the same everywhere.
+
+    Args:
+        actor: the policy that collected the batch, unchanged since.
+        discount: :math:`\gamma` of the weight :math:`\gamma^t`; the advantage's is the same number.
+        weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
+            (ablation "w/o WIS").
+        per_decision: product up to each step; otherwise over the whole trajectory.
+        finished: trajectories that are over are ``"left_out"`` of the sum or ``"counted"``. Those in which the goal
+            held before the first step are always left out.
+        normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
+            per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
+            :math:`\lambda = N_\tau N_g`, trajectories times goals, counting those with any live step.
+        chunk_size: rows evaluated together; bounds the memory.
+
+    Raises:
+        KeyError: if an entry is missing.
+        TypeError: if the actor has no distribution.
+        ValueError: if ``finished`` or the normalisation is unknown, ``discount`` outside [0, 1] (or 1 in the paper's
+            units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, or one
+            of a live step is not finite (seen on the CPU only; elsewhere the optimizer's status tells).
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
+        >>> from torchrl_htrpo.hindsight import AllGoalSampler, HindsightRelabel
+        >>> env, actor = BitFlipEnv(4, num_envs=3), make_actor(CategoricalHead(4), 8)
+        >>> relabelled = HindsightRelabel(env.task())(AllGoalSampler()(env.rollout(4, actor)))
+        >>> round(CumulativeGoalRatio(actor)(relabelled)["importance_weight"].sum().item(), 4)
+        1.0
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Section 3.2 and D.1.
+    """
+
+    def __init__(
+        self,
+        actor: ProbabilisticTensorDictSequential,
+        *,
+        discount: float = 0.98,
+        weighted: bool = True,
+        per_decision: bool = True,
+        finished: Finished = "left_out",
+        normalization: Normalization = "per_decision",
+        chunk_size: int = 8192,
+    ) -> None:
+        check_actor(self, actor)
+        if normalization not in get_args(Normalization):
+            raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
+        if not 0 <= discount <= 1 or (discount == 1 and normalization == "paper"):
+            expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
+            raise ValueError(refusal(self, "discount", expected, discount))
+        if finished not in get_args(Finished):
+            raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
+        super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
+        # Not a submodule: the weights of the actor belong to the actor.
+        self.__dict__["actor"] = actor
+        self.discount, self.weighted, self.per_decision = discount, weighted, per_decision
+        self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Weigh a relabelled batch ``[G, *B, T]``."""
+        key = log_prob_key(self.actor)
+        (original,) = self._require(tensordict, key)
+        live = validity(tensordict)
+        self._refuse_non_finite(key, original, live)
+        rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
+        log_prob = map_rows(lambda row: action_log_prob(self.actor, row), rows, live, self.chunk_size)
+        # Minus infinity is an answer (the action is impossible under the new goal), not a number is none.
+        self._refuse_non_finite(key, log_prob, live & (log_prob != -torch.inf))
+        weight = self.ratio(log_prob - original, live)
+        out = tensordict.copy()
+        out.set("original_log_prob", original)
+        out.set(key, log_prob)
+        out.set(("hindsight", "ess"), effective_sample_size(weight).expand(live.shape))
+        out.set(("hindsight", "live_share"), live.to(weight.dtype).mean().expand(live.shape))
+        return out.set("importance_weight", self._normalize(weight, live))
+
+    def ratio(self, log_ratio: Tensor, live: Tensor) -> Tensor:
+        """The (weighted) cumulative ratio of each step, before discounting.
+
+        Args:
+            log_ratio: log-probability under the new goal less that under the original one ``[G, *B, T]``.
+            live: ``[G, *B, T]``.
+
+        Returns:
+            ``[G, *B, T]``, zero on dead steps.
+        """
+        mask = by_goal(live)
+        total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision)
+        largest = torch.finfo(total.dtype).max ** 0.25
+        plain = torch.where(mask, total.exp().clamp_max(largest), 0)
+        counted = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "counted" else mask
+        weight = trajectory_weights(total, mask, counted) if self.weighted else plain
+        return weight.reshape(log_ratio.shape)
+
+    def _normalize(self, weight: Tensor, live: Tensor) -> Tensor:
+        steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
+        discount = self.discount**steps
+        if self.normalization == "paper":
+            episode = by_goal(live).any(-1)
+            pairs = episode.any(0).sum() * episode.any(1).sum()
+            return weight * discount * (1 - self.discount) / pairs.clamp_min(1)
+        expected = weight if self.weighted else live.to(weight.dtype)
+        return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)

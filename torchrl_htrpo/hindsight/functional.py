@@ -1,0 +1,235 @@
+"""The mathematics of hindsight on plain tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def goal_scale(goals: Tensor) -> Tensor:
+    r"""Weight of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
+
+    A dimension in which the original goals are all equal (the height of a puck) says nothing about which achieved
+    goal is nearer, and must not dominate or veto. If they vary in none (a single goal), every dimension counts alike.
+
+    Args:
+        goals: original goals ``[K, d_g]``.
+
+    Returns:
+        Weights ``[d_g]``, in one over the units of the goal.
+
+    Example:
+        >>> goal_scale(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        tensor([1., 0.])
+    """
+    std = goals.std(0, unbiased=False)
+    some = varies(goals)
+    return torch.where(some, 1 / std, torch.where(some.any(), 0.0, 1.0).to(std))
+
+
+def varies(goals: Tensor, tolerance: float = 1e-4) -> Tensor:
+    """Which dimensions of the original goals ``[K, d_g]`` vary, relative to their size: booleans ``[d_g]``."""
+    spread = goals.amax(0) - goals.amin(0)
+    return spread > tolerance * goals.abs().amax(0).clamp_min(tolerance)
+
+
+def in_box(candidates: Tensor, goals: Tensor) -> Tensor:
+    """Which candidates lie in the axis-aligned box of the original goals, over the dimensions that vary.
+
+    Args:
+        candidates: ``[M, d_g]``.
+        goals: original goals ``[K, d_g]``.
+
+    Returns:
+        Booleans ``[M]``.
+
+    Example:
+        >>> in_box(torch.tensor([[0.5, 9.0], [3.0, 5.0]]), torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        tensor([ True, False])
+    """
+    inside = (candidates >= goals.amin(0)) & (candidates <= goals.amax(0))
+    return (inside | ~varies(goals)).all(-1)
+
+
+def filter_goals(
+    candidates: Tensor,
+    valid: Tensor,
+    goals: Tensor,
+    num_goals: int,
+    *,
+    in_region: Tensor,
+    scale: Tensor,
+    resolution: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hindsight Goal Filtering (Algorithm 2) on tensors, without reading anything on the host.
+
+    If some valid candidate lies in the region: a random one, then again and again the one farthest from those chosen.
+    If none does: the candidates nearest to the set of original goals.
+
+    Args:
+        candidates: achieved goals ``[M, d_g]``.
+        valid: which candidates exist ``[M]``.
+        goals: original goals ``[K, d_g]``.
+        num_goals: how many to choose (``G``).
+        in_region: which candidates lie in the region of the original goals ``[M]``.
+        scale: weight of each dimension in the distance ``[d_g]``.
+        resolution: candidates not farther than this (after scaling) from a chosen one count as the same goal.
+        generator: of the random first goal.
+
+    Returns:
+        The indices of the chosen candidates ``[G]`` and which of them exist ``[G]``: there may be fewer distinct
+        candidates than asked for.
+
+    Example:
+        >>> line = torch.linspace(0, 1, 5).unsqueeze(-1)
+        >>> here = torch.ones(5, dtype=torch.bool)
+        >>> index, exists = filter_goals(line, here, line[:1], 3, in_region=here, scale=torch.ones(1))
+        >>> exists.all(), (index == 0).any() | (index == 4).any()
+        (tensor(True), tensor(True))
+    """
+    points, targets = candidates * scale, goals * scale
+    pool = valid & in_region
+    some = pool.any()
+    pool = torch.where(some, pool, valid)
+    # Not by matrix products, which lose small distances between goals far from the origin.
+    nearness = -torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+    start = torch.rand(points.shape[0], device=points.device, generator=generator).to(points.dtype)
+    apart = torch.where(some, start, torch.full_like(start, torch.inf))
+    chosen, exists = [], []
+    for _ in range(num_goals):
+        score = torch.where(some, apart, nearness).masked_fill(~pool, -torch.inf)
+        best = score.argmax(0, keepdim=True)  # with a dimension: the host would read an index without one
+        exists.append(pool[best])
+        chosen.append(best)
+        distance = torch.linalg.vector_norm(points - points[best], dim=-1)
+        apart = torch.where(some & (len(chosen) == 1), distance, torch.minimum(apart, distance))
+        pool = pool & (apart > resolution)
+    return torch.cat(chosen), torch.cat(exists)
+
+
+def distinct(candidates: Tensor, valid: Tensor) -> Tensor:
+    """Mark the first of each set of equal valid candidates.
+
+    Args:
+        candidates: ``[M, d_g]``.
+        valid: ``[M]``.
+
+    Returns:
+        Booleans ``[M]``.
+
+    Example:
+        >>> distinct(torch.tensor([[1.0], [1.0], [2.0]]), torch.ones(3, dtype=torch.bool))
+        tensor([ True, False,  True])
+    """
+    _, group = torch.unique(candidates, dim=0, return_inverse=True)
+    order = torch.arange(len(group), device=group.device)
+    order = torch.where(valid, order, len(group))
+    first = torch.full_like(order, len(group)).scatter_reduce(0, group, order, "amin")
+    return valid & (first[group] == order)
+
+
+def draw_later(eligible: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """For each step, draw one of the eligible steps at or after it, each with the same probability.
+
+    Args:
+        eligible: ``[*B, T]``.
+        generator: source of randomness; default: torch's own.
+
+    Returns:
+        Steps ``[*B, T]``, and whether there was one to draw ``[*B, T]`` (where not, the step is the last).
+
+    Example:
+        >>> draw_later(torch.tensor([False, True, False]))
+        (tensor([1, 1, 2]), tensor([ True,  True, False]))
+    """
+    count = eligible.cumsum(-1)
+    before = count - eligible.long()
+    ahead = count[..., -1:] - before
+    offset = (torch.rand(eligible.shape, device=eligible.device, generator=generator) * ahead).long()
+    # In float32 the product may round up to the number of steps ahead itself.
+    wanted = before + torch.minimum(offset, (ahead - 1).clamp_min(0)) + 1
+    index = torch.searchsorted(count, wanted)  # the step at which the count reaches it
+    return index.clamp_max(eligible.shape[-1] - 1), ahead > 0
+
+
+def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a (goal, trajectory) pair ends, and which of its steps live.
+
+    Args:
+        success: whether each step reaches the goal ``[*B, T]``.
+        valid: which steps exist ``[*B, T]``.
+        held: whether the goal already held before the first action ``[*B]``; such a pair teaches nothing.
+
+    Returns:
+        ``terminated``, the first success ``[*B, T]``, and ``live``, the steps up to and including it ``[*B, T]``.
+
+    Example:
+        >>> yes = torch.ones(3, dtype=torch.bool)
+        >>> cut_at_first_success(torch.tensor([False, True, True]), yes, torch.tensor(False))
+        (tensor([False,  True, False]), tensor([ True,  True, False]))
+    """
+    success = success & valid
+    before = success.cumsum(-1) - success.long()
+    live = valid & (before == 0) & ~held.unsqueeze(-1)
+    return success & live, live
+
+
+def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = True) -> Tensor:
+    r"""Cumulative goal ratio in log space: the logarithm of the product in eqs. 77-80.
+
+    .. math:: \log \rho_t = \sum_{k \le t} \log \tilde\pi(a_k|s_k,g') - \log \tilde\pi(a_k|s_k,g)
+
+    Args:
+        log_ratio: ``[*B, T]``.
+        live: ``[*B, T]``; other steps contribute nothing.
+        per_decision: sum up to each step; otherwise over the whole trajectory.
+
+    Returns:
+        ``[*B, T]``.
+
+    Example:
+        >>> cumulative_log_ratio(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, True, False]))
+        tensor([1., 3., 3.])
+    """
+    log_ratio = torch.where(live, log_ratio, 0)
+    return log_ratio.cumsum(-1) if per_decision else log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
+
+
+def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None = None) -> Tensor:
+    r"""Weighted importance sampling: :math:`w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}` (eqs. 79, 80).
+
+    Args:
+        log_ratio: cumulative log-ratio ``[G, N, T]``.
+        live: ``[G, N, T]``.
+        counted: which trajectories are in the sum ``[G, N, T]``; default: the live ones.
+
+    Returns:
+        Weights ``[G, N, T]``, zero on dead steps: for each (goal, step) they sum to 1 over the trajectories that count,
+        if all of those live.
+
+    Example:
+        >>> trajectory_weights(torch.zeros(1, 2, 1), torch.ones(1, 2, 1, dtype=torch.bool)).flatten()
+        tensor([0.5000, 0.5000])
+    """
+    counted = live if counted is None else counted
+    weights = torch.softmax(log_ratio.masked_fill(~counted, -torch.inf), dim=1)
+    # Where every action so far was impossible the sum is 0; what is not a number stays so, for others to see.
+    return torch.where(live & (log_ratio != -torch.inf), weights, 0)
+
+
+def effective_sample_size(weights: Tensor) -> Tensor:
+    r"""Effective sample size :math:`(\sum w)^2 / \sum w^2` of a set of weights (appendix G.2).
+
+    Args:
+        weights: any shape, not negative.
+
+    Returns:
+        A scalar between 1 and the number of weights (0 if there are none).
+
+    Example:
+        >>> effective_sample_size(torch.tensor([1.0, 1.0, 0.0]))
+        tensor(2.)
+    """
+    squares = weights.square().sum()
+    return torch.where(squares > 0, weights.sum().square() / squares, squares)

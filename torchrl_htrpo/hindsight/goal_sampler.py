@@ -1,0 +1,192 @@
+"""Choosing hindsight goals among the achieved ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from tensordict import NestedKey, TensorDictBase, unravel_key
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.batch.mask import validity
+from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
+from torchrl_htrpo.envs.goal import ReachedFn
+from torchrl_htrpo.hindsight.functional import distinct
+
+
+class GoalSampler(BatchTransform):
+    """A goal sampler reads achieved goals ``[*B, T, d_g]`` and writes hindsight goals, and nothing else.
+
+    The goals are shared by all trajectories and come as views without memory of their own: ``("hindsight", "goal")``
+    ``[*B, T, G, d_g]``, and ``("hindsight", "goal_mask")`` ``[*B, T, G]`` tells which of the ``G`` exist.
+
+    Args:
+        skip_held: leave out goals that hold, by this rule, where their own trajectory began: they are reached without
+            acting and teach nothing (``task.reached`` is the natural choice). Default: keep all.
+        achieved_goal: key of the achieved goal, read under ``"next"`` (and at the root for ``skip_held``).
+        desired_goal: key of the original goal.
+
+    Raises:
+        KeyError: if a goal is missing.
+        ValueError: if the goals differ in shape, or one of a valid step is not finite (seen on the CPU only).
+    """
+
+    def __init__(
+        self,
+        *,
+        skip_held: ReachedFn | None = None,
+        achieved_goal: NestedKey = "achieved_goal",
+        desired_goal: NestedKey = "desired_goal",
+    ) -> None:
+        self.achieved_goal, self.desired_goal = achieved_goal, desired_goal
+        self.next_achieved_goal: NestedKey = unravel_key(("next", achieved_goal))
+        self.skip_held = skip_held
+        super().__init__(
+            in_keys=[desired_goal, self.next_achieved_goal], out_keys=[HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK]
+        )
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
+
+        Returns:
+            Goals ``[G, d_g]`` and which of them exist ``[G]``.
+        """
+        raise NotImplementedError
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
+        desired, achieved = self._require(tensordict, self.desired_goal, self.next_achieved_goal)
+        if achieved.shape != desired.shape:
+            expected = f"the shape {tuple(desired.shape)} of {self.desired_goal!r}"
+            raise ValueError(refusal(self, repr(self.next_achieved_goal), f"of {expected}", tuple(achieved.shape)))
+        valid = self._valid(tensordict)
+        self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
+        self._refuse_non_finite(self.desired_goal, desired, valid)
+        eligible = valid & ~self._held(tensordict, achieved)
+        originals = _of_trajectories(desired[..., 0, :].reshape(-1, desired.shape[-1]), valid[..., 0].reshape(-1))
+        goals, exists = self.goals_of(achieved, eligible, originals)
+        out = tensordict.copy()
+        out.set(HINDSIGHT_GOAL, goals)
+        return out.set(HINDSIGHT_GOAL_MASK, exists)
+
+    def _valid(self, tensordict: TensorDictBase) -> Tensor:
+        """Which steps count ``[*B, T]``."""
+        return validity(tensordict)
+
+    def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """The hindsight goals of each step: by default those chosen among all of the batch, the same for every step.
+
+        Args:
+            achieved: candidates ``[*B, T, d_g]``.
+            eligible: which of them may be chosen ``[*B, T]``.
+            goals: original goals ``[K, d_g]``.
+
+        Returns:
+            Goals ``[*B, T, G, d_g]`` and which of them exist ``[*B, T, G]``.
+        """
+        chosen, exists = self.choose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
+        return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
+
+    def _held(self, tensordict: TensorDictBase, achieved: Tensor) -> Tensor:
+        if self.skip_held is None:
+            return torch.zeros(tensordict.batch_size, dtype=torch.bool, device=achieved.device)
+        (before,) = self._require(tensordict, self.achieved_goal)
+        return self.skip_held(before[..., :1, :], achieved)
+
+
+def _of_trajectories(goals: Tensor, exists: Tensor) -> Tensor:
+    """Put a goal that was pursued in the place of those of rows without any step (padding)."""
+    index = torch.arange(len(goals), device=goals.device)
+    return goals[torch.where(exists, index, exists.int().argmax())]
+
+
+class UniformGoalSampler(GoalSampler):
+    """Hindsight goals drawn uniformly, without replacement, among the distinct achieved ones (ablation "w/o HGF").
+
+    Args:
+        num_goals: how many to draw (``G``).
+        generator: source of randomness; default: torch's own.
+        **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: if ``num_goals`` is not positive.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = BitFlipEnv(4, num_envs=3).rollout(4)
+        >>> UniformGoalSampler(num_goals=2)(batch)["hindsight", "goal"].shape
+        torch.Size([3, 4, 2, 4])
+    """
+
+    def __init__(self, num_goals: int, *, generator: torch.Generator | None = None, **kwargs: object) -> None:
+        if num_goals < 1:
+            raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.num_goals, self.generator = num_goals, generator
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.choose`."""
+        order = torch.rand(len(candidates), device=candidates.device, generator=self.generator)
+        order = order.masked_fill(~distinct(candidates, valid), -1.0)
+        score, index = order.topk(min(self.num_goals, len(candidates)))
+        return candidates[index], score >= 0
+
+
+class AllGoalSampler(GoalSampler):
+    """Every distinct achieved goal is a hindsight goal (Bit Flipping).
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = AllGoalSampler()(BitFlipEnv(4, num_envs=1).rollout(4))
+        >>> batch["hindsight", "goal_mask"][0, 0].any()
+        tensor(True)
+    """
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.choose`."""
+        first = distinct(candidates, valid)
+        if candidates.device.type == "cpu":
+            # Without any, one that does not exist: a batch of masked pairs, not an empty one.
+            index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long)
+            return candidates[index], first[index]
+        return candidates, first
+
+
+class OriginalGoalSampler(GoalSampler):
+    r"""Each trajectory keeps its own goal, alone (TRPO) or beside hindsight goals (HTRPO with original data too).
+
+    Under its own goal the ratio of a trajectory is :math:`\rho = 1`. The own goals come last and differ from trajectory
+    to trajectory: ``("hindsight", "goal")`` ``[*B, T, G + 1, d_g]``.
+
+    Args:
+        beside: makes the sampler of the other ``G`` goals from the keyword arguments below; default: no others.
+        **kwargs: see :class:`GoalSampler`. ``skip_held`` is for the other goals: a pair whose goal held at its start is
+            masked by :class:`HindsightRelabel` in any case.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = OriginalGoalSampler()(BitFlipEnv(4, num_envs=3).rollout(4))
+        >>> torch.equal(batch["hindsight", "goal"].squeeze(-2), batch["desired_goal"])
+        True
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, eqs. 77-80 with :math:`g' = g`.
+    """
+
+    def __init__(self, beside: Callable[..., GoalSampler] | None = None, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.beside = None if beside is None else beside(**kwargs)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write the goals of a batch of trajectories ``[*B, T]``."""
+        (own,) = self._require(tensordict, self.desired_goal)
+        self._refuse_non_finite(self.desired_goal, own, validity(tensordict))
+        # The goal a trajectory began with, also where padding follows.
+        goals = own[..., :1, :].expand_as(own).unsqueeze(-2)
+        exists = torch.ones(goals.shape[:-1], dtype=torch.bool, device=own.device)
+        out = tensordict.copy() if self.beside is None else self.beside(tensordict)
+        if self.beside is not None:
+            goals = torch.cat((out.get(HINDSIGHT_GOAL), goals), -2)
+            exists = torch.cat((out.get(HINDSIGHT_GOAL_MASK), exists), -1)
+        out.set(HINDSIGHT_GOAL, goals)
+        return out.set(HINDSIGHT_GOAL_MASK, exists)

@@ -1,0 +1,80 @@
+"""Hindsight Goal Filtering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.hindsight.functional import filter_goals, goal_scale, in_box
+from torchrl_htrpo.hindsight.goal_sampler import GoalSampler
+
+RegionFn = Callable[[Tensor, Tensor], Tensor]
+Distance = Literal["density", "euclidean"]
+
+
+class HGFGoalSampler(GoalSampler):
+    r"""Hindsight Goal Filtering: goals that cover the region of the original goals (Algorithm 2).
+
+    Let :math:`G_v` be the achieved goals in the region of the original goals :math:`G_o`. If there are any, start from
+    a random one and repeatedly add :math:`\arg\max_{g \in G_v} \min_{g' \in G} d(g, g')`; if there are none, take the
+    achieved goals nearest to :math:`G_o`.
+
+    Args:
+        num_goals: how many to choose (``G``).
+        region: ``(candidates [M, d_g], originals [K, d_g]) -> bool [M]``. Default: the box of the originals, over the
+            dimensions in which they vary.
+        distance: ``"density"`` divides each dimension by the standard deviation of the original goals, and leaves out
+            those in which they do not vary; ``"euclidean"`` is plain.
+        resolution: achieved goals nearer than this to a chosen one count as the same goal; in the units of ``distance``
+            (standard deviations of the original goals, or the units of the goal).
+        generator: source of the random first goal; default: torch's own.
+        **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: if ``num_goals`` is not positive or ``distance`` is unknown.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> batch = BitFlipEnv(4, num_envs=3).rollout(4)
+        >>> HGFGoalSampler(num_goals=5)(batch)["hindsight", "goal"].shape
+        torch.Size([3, 4, 5, 4])
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Section 4 and Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        num_goals: int,
+        *,
+        region: RegionFn = in_box,
+        distance: Distance = "density",
+        resolution: float = 0.0,
+        generator: torch.Generator | None = None,
+        **kwargs: object,
+    ) -> None:
+        if num_goals < 1:
+            raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
+        if distance not in ("density", "euclidean"):
+            raise ValueError(refusal(self, "distance", "a known distance", distance, ("density", "euclidean")))
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.num_goals, self.region, self.distance = num_goals, region, distance
+        self.resolution, self.generator = resolution, generator
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.choose`."""
+        scale = goal_scale(goals) if self.distance == "density" else torch.ones_like(goals[0])
+        index, exists = filter_goals(
+            candidates,
+            valid,
+            goals,
+            min(self.num_goals, len(candidates)),
+            in_region=self.region(candidates, goals),
+            scale=scale,
+            resolution=self.resolution,
+            generator=self.generator,
+        )
+        return candidates[index], exists

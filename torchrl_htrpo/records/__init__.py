@@ -1,0 +1,16 @@
+"""What a run leaves behind: metrics, checkpoints, provenance, pictures."""
+
+from torchrl_htrpo.records.checkpoints import EnvRandomness, StoredItems
+from torchrl_htrpo.records.plots import plot_learning_curve
+from torchrl_htrpo.records.run import Run
+from torchrl_htrpo.records.tables import read_scalars, read_table, write_table
+
+__all__ = [
+    "EnvRandomness",
+    "Run",
+    "StoredItems",
+    "plot_learning_curve",
+    "read_scalars",
+    "read_table",
+    "write_table",
+]

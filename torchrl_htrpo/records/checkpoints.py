@@ -1,0 +1,196 @@
+"""Checkpoints of a run: which are kept, which are intact, and which a run may go on from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+from torchrl import torchrl_logger
+from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.data import ReplayBuffer
+from torchrl.envs import EnvBase
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.records.sealed import DamagedCheckpoint, check_seal
+
+
+class EnvRandomness:
+    """The random state of an environment, for a checkpoint: the goals and starts still to come.
+
+    Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
+
+    Args:
+        env: the environment.
+
+    Example:
+        >>> from torchrl_htrpo.envs import BitFlipEnv
+        >>> list(EnvRandomness(BitFlipEnv(4)).state_dict())
+        ['generator']
+    """
+
+    def __init__(self, env: EnvBase) -> None:
+        self.env = env
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state."""
+        return self.env.rng_state() if hasattr(self.env, "rng_state") else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back."""
+        if hasattr(self.env, "set_rng_state"):
+            self.env.set_rng_state(state)
+
+
+class StoredItems:
+    """What a replay buffer holds, for a checkpoint: tensors only, and no more of them than there are.
+
+    TorchRL's own dump of a buffer writes the storage at its full size and a pickle beside it.
+
+    Args:
+        buffer: a buffer on a tensor storage, with its writer going round.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
+        >>> buffer, other = (ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2))
+        >>> index = buffer.extend(TensorDict(x=torch.arange(6), batch_size=[6]))
+        >>> StoredItems(other).load_state_dict(StoredItems(buffer).state_dict())
+        >>> other.storage[:]["x"]
+        tensor([4, 5, 2, 3])
+    """
+
+    def __init__(self, buffer: ReplayBuffer) -> None:
+        self.buffer = buffer
+
+    def state_dict(self) -> dict[str, Any]:
+        """The items, and where the next one goes."""
+        if not len(self.buffer):
+            return {}
+        items, cursor = self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"]
+        sizes = {"batch_size": torch.tensor(items.batch_size), "cursor": torch.tensor(cursor)}
+        return {"items": items.to_dict(), **sizes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the items back."""
+        self.buffer.empty()
+        if state:
+            self.buffer.extend(TensorDict(state["items"], batch_size=state["batch_size"].tolist()))
+            if len(self.buffer) == self.buffer.storage.max_size:  # else it is behind the last item
+                self.buffer.writer.load_state_dict({"_cursor": int(state["cursor"])})
+
+
+def checkpoints_of(directory: Path) -> CheckpointRotation:
+    """The checkpoints of a run: the last two, and the one of the best evaluated policy.
+
+    Args:
+        directory: the run's folder.
+
+    Returns:
+        TorchRL's rotation.
+    """
+    return CheckpointRotation(directory / "checkpoints", keep_last=2, keep_best=("success", "max"))
+
+
+def stored_checkpoints(directory: Path) -> list[Path]:
+    """The checkpoint folders of a run, oldest first, damaged or not. Anything else beside them is ignored.
+
+    Args:
+        directory: the run's folder.
+    """
+    found = [path for path in (directory / "checkpoints").glob("checkpoint-*") if path.is_dir()]
+    return sorted(path for path in found if not path.is_symlink() and path.name.partition("-")[2].isdigit())
+
+
+def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
+    """The newest checkpoint whose files are all as they were written; each damaged one is warned about.
+
+    Args:
+        directory: the run's folder.
+        best: take the one of the best evaluated policy instead of the newest.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        FileNotFoundError: if the run has no checkpoint.
+        DamagedCheckpoint: if it has, and none is intact; the message says what is wrong with each.
+    """
+    damages: dict[Path, str] = {}
+    for path in stored_checkpoints(directory):
+        try:
+            check_seal(path)
+        except DamagedCheckpoint as error:
+            damages[path] = str(error)
+    intact = [path for path in stored_checkpoints(directory) if path not in damages]
+    if not intact and damages:
+        raise DamagedCheckpoint("; ".join(damages.values()))
+    if not intact:
+        expected = "the folder of a run with at least one complete iteration"
+        raise FileNotFoundError(refusal("Run", "directory", expected, str(directory)))
+    for damage in damages.values():
+        torchrl_logger.warning(f"Run: {damage}; it is left out")
+    return max(intact, key=_success) if best else intact[-1]
+
+
+def set_damaged_aside(directory: Path) -> None:
+    """Rename damaged checkpoints to ``damaged-...``, so that none of them counts as the newest or the best."""
+    for path in stored_checkpoints(directory):
+        try:
+            check_seal(path)
+        except DamagedCheckpoint:
+            aside = path.with_name(path.name.replace("checkpoint", "damaged"))
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two nested configurations.
+
+    Example:
+        >>> differences({"gamma": 0.98, "critic": {"lr": 0.1}}, {"gamma": 0.9, "critic": {"lr": 0.1}})
+        ['gamma: 0.98 there, 0.9 here']
+    """
+    old, new = _flat(there), _flat(here)
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key, "nothing") != new.get(key, "nothing")]
+    return [f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} here" for key in keys]
+
+
+def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
+    """See that a checkpoint is of the same configuration and versions.
+
+    Args:
+        path: the checkpoint.
+        here: ``config`` and ``versions`` of the run that would go on.
+
+    Raises:
+        ValueError: if it is not, with the differences.
+    """
+    metadata = Checkpoint.manifest(path)["metadata"]
+    there = {key: metadata.get(key, {}) for key in here}
+    if found := differences(there, here):
+        expected = "of the same configuration and versions"
+        raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, "; ".join(found)))
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a kill left of checkpoints half written or half removed."""
+    for rest in (directory / "checkpoints").glob(".*checkpoint-*"):
+        if rest.is_dir() and not rest.is_symlink():
+            shutil.rmtree(rest)
+
+
+def _success(path: Path) -> tuple[float, str]:
+    return Checkpoint.manifest(path)["metadata"].get("success", -1.0), path.name
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

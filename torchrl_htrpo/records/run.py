@@ -1,0 +1,262 @@
+"""A training run on disk: metrics, progress, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torchrl import torchrl_logger
+from torchrl.checkpoint import GlobalRNGState
+from torchrl.record.loggers import Logger, get_logger
+from tqdm import tqdm
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.records.checkpoints import (
+    checkpoints_of,
+    intact_checkpoint,
+    refuse_differences,
+    set_damaged_aside,
+    stored_checkpoints,
+    sweep,
+)
+from torchrl_htrpo.records.disk import name_full_disk, replace_file
+from torchrl_htrpo.records.lock import FolderLock
+from torchrl_htrpo.records.plots import plot_learning_curve
+from torchrl_htrpo.records.provenance import provenance, versions
+from torchrl_htrpo.records.sealed import SealedCheckpoint
+from torchrl_htrpo.records.signals import StopSignals
+from torchrl_htrpo.records.tables import check_name, forget_after, read_scalars, write_table
+
+
+class Run:
+    """One run: a folder with metrics, a learning curve and checkpoints, and a progress bar.
+
+    In the folder: ``checkpoints/`` (the last two complete iterations and the best examined one), ``metrics.csv`` (one
+    row per step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and what the logger
+    writes.
+
+    Inside ``with``, SIGINT and SIGTERM do not end the process: ``stop`` is true after one, and the loop must save and
+    leave after its iteration (``while not (last or run.stop)``). The process then ends with 130 or 143.
+
+    Args:
+        directory: the run's folder.
+        total_steps: environment steps at the end, for the progress bar.
+        name: of the run.
+        components: what a checkpoint holds (anything with a ``state_dict``).
+        backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
+        headline: metric of the learning curve.
+        config: what must be the same for a run to go on from a checkpoint, in values that JSON knows.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with Run(Path(tempfile.mkdtemp()), 100, name="doc", components={"net": torch.nn.Linear(1, 1)}) as run:
+        ...     steps = run.begin()
+        ...     run.log(50, {"train/success": 0.5})
+        ...     run.progress["steps"]
+        50
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        total_steps: int,
+        *,
+        name: str,
+        components: Mapping[str, object],
+        backend: str = "csv",
+        headline: str = "eval/success",
+        config: Mapping[str, object] | None = None,
+    ) -> None:
+        check_name(name)
+        self.directory, self.name, self.headline, self.backend = directory, name, headline, backend
+        self.identity = {"config": dict(config or {}), "versions": versions()}
+        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "success": -1.0, "episodes": 0}
+        self.checkpoint = SealedCheckpoint(rng=GlobalRNGState(), progress=self.progress, **components)
+        self.rotation = checkpoints_of(directory)
+        self.loggers: list[Logger] = []
+        self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
+        self.stop = StopSignals()
+        self._scalars, self._lock = directory / "logs" / "scalars", FolderLock(directory)
+        self._examined, self._first = False, 0
+        self._since = time.monotonic()
+
+    def begin(self) -> int:
+        """Begin in this folder, which holds no complete iteration of another run.
+
+        Returns:
+            The environment steps done: none.
+
+        Raises:
+            FileExistsError: if it does.
+            RuntimeError: if another process trains in this folder.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._closed_on_error():
+            self._lock.acquire()
+            if stored := stored_checkpoints(self.directory):
+                expected = "a folder without checkpoints, or the run to resume"
+                raise FileExistsError(refusal(self, "directory", expected, str(stored[-1])))
+            return self._start(0)
+
+    def restore(self) -> int:
+        """Go on from the newest intact checkpoint: load every component, and forget what was logged after it.
+
+        Nothing is created or changed before the checkpoint is accepted. Damaged checkpoints are warned about and
+        renamed to ``damaged-...``.
+
+        Returns:
+            The environment steps done.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint.
+            DamagedCheckpoint: if none is intact.
+            ValueError: if it is of another configuration or of other versions.
+            RuntimeError: if another process trains in this folder.
+        """
+        with self._closed_on_error():
+            if stored_checkpoints(self.directory):
+                self._lock.acquire()
+            path = intact_checkpoint(self.directory)
+            refuse_differences(path, self.identity)
+            self.checkpoint.load(path)
+            set_damaged_aside(self.directory)
+            steps = self._start(int(self.progress["steps"]))
+            self.bar.update(steps)
+            self.draw()
+        return steps
+
+    def _start(self, steps: int) -> int:
+        sweep(self.directory)
+        forget_after(self._scalars, steps or -1)
+        with name_full_disk(self.directory):
+            self.loggers = [get_logger("csv", str(self.directory), "logs")]
+            if self.backend not in ("csv", ""):
+                self.loggers.append(get_logger(self.backend, str(self.directory), self.name))
+        record = self.directory / "run.json"
+        starts = _starts(record) if steps else []
+        starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
+        replace_file(record, json.dumps({"config": self.identity["config"], "starts": starts}, indent=2).encode())
+        self._since, self._first = time.monotonic(), self.iterations
+        return steps
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the folder back to other processes."""
+        self.bar.close()
+        self._lock.release()
+
+    @property
+    def iterations(self) -> int:
+        """Iterations logged so far."""
+        return int(self.progress["iterations"])
+
+    def __enter__(self) -> Run:
+        self.stop.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self.stop.__exit__(kind, value, trace)
+        if self.stop:
+            failed = "" if value is None else f" (the last iteration is lost: {type(value).__name__})"
+            torchrl_logger.warning(
+                f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; go on with resume={self.directory}"
+            )
+            raise SystemExit(self.stop.exit_code) from value
+
+    def log(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of an iteration that ended after ``steps`` environment steps.
+
+        Args:
+            steps: environment steps since the beginning.
+            metrics: by name; a ``/`` in a name is a folder.
+
+        Raises:
+            ValueError: if a name leads out of the run's folder.
+            RuntimeError: if the run was neither begun nor restored.
+            FileNotFoundError: if the folder of the logs was removed.
+            OSError: if the disk is full.
+        """
+        for name in metrics:
+            check_name(name)
+        if not self.loggers:
+            raise RuntimeError("Run: call begin() or restore() before log()")
+        if not self._scalars.is_dir():
+            raise FileNotFoundError(f"Run: {self._scalars} was removed while the run was using it")
+        now = time.monotonic()
+        self.progress["seconds"] += now - self._since
+        self._since = now
+        self.progress["iterations"] += 1
+        self.bar.update(steps - self.progress["steps"])
+        self.progress["steps"] = steps
+        self._examined = "eval/success" in metrics
+        if self._examined:
+            self.progress |= {"success": metrics["eval/success"], "episodes": metrics.get("eval/episodes", 0)}
+        with name_full_disk(self.directory):
+            for logger, (name, value) in product(self.loggers, metrics.items()):
+                logger.log_scalar(name, value, step=steps)
+
+    def show(self, **figures: float) -> None:
+        """Show figures beside the progress bar."""
+        self.bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
+
+    def save(self) -> None:
+        """Write a checkpoint, complete or not at all; keep the last two, and the best that was examined."""
+        success = self.progress["success"] if self._examined else -1.0
+        self.rotation.save(
+            self.checkpoint, step=int(self.progress["steps"]), metadata={**self.identity, "success": success}
+        )
+
+    def draw(self) -> None:
+        """Write the table of metrics, and the learning curve once there is something to draw.
+
+        Raises:
+            RuntimeError: if rows that this process logged are gone.
+            OSError: if the disk is full.
+        """
+        table = read_scalars(self._scalars)
+        rows = len({step for entries in table.values() for step, _ in entries})
+        if rows < self.iterations - self._first:
+            expected = f"at least {self.iterations - self._first} rows, one for each iteration since the start"
+            raise RuntimeError(refusal(self, str(self._scalars), expected, f"{rows}: files were removed or replaced"))
+        with name_full_disk(self.directory):
+            write_table(table, self.directory / "metrics.csv")
+            if self.headline in table:
+                plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
+
+    @property
+    def success(self) -> float:
+        """The last examined success rate, -1 before the first."""
+        return self.progress["success"]
+
+    def result(self) -> str:
+        """The run in one machine-readable line."""
+        return (
+            f"RESULT success={self.success:.3f} episodes={self.progress['episodes']:.0f} "
+            f"env_steps={self.progress['steps']:.0f} seconds={self.progress['seconds']:.0f}"
+        )
+
+
+def _starts(record: Path) -> list[Any]:
+    """The starts that ``run.json`` tells of; none if it is missing or torn, for it is a record and no more."""
+    try:
+        return list(json.loads(record.read_bytes())["starts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        torchrl_logger.warning(f"Run: {record} cannot be read; its earlier starts are lost")
+        return []

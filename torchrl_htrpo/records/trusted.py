@@ -1,0 +1,103 @@
+"""Read the configuration of a run that may come from a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from torchrl_htrpo._errors import refusal
+
+# Exact names: a prefix would reach every module that a file of the package imports (`torchrl_htrpo.x.os.system`).
+_OURS = """
+    AllGoalSampler BacktrackingLineSearch BitFlipEnv CategoricalHead ConjugateGradient DetourEnv FinalGoalSampler
+    FirstOrderOptimizer FullCovarianceHead FutureGoalSampler GaussianHead GaussianMixtureHead GearShiftEnv GoalTask
+    GoalVTrace GridMazeEnv HGFGoalSampler HiddenGapEnv KLLoss MaskedCategoricalHead MixedHead.of_sizes
+    MultiCategoricalHead OneHotHead OriginalGoalSampler QKLLoss SampledKLLoss TanhGaussianMixtureHead TanhNormalHead
+    TrustRegionOptimizer TrustRegionOptimizer.paper UniformGoalSampler Within make_goal_env same
+    hindsight.functional.in_box
+"""
+TARGETS = frozenset(
+    {f"torchrl_htrpo.{name}" for name in _OURS.split()}
+    | {"her.make_ddpg", "her.make_dqn", "torch.optim.Adam", "torch.nn.ReLU", "torch.nn.Tanh"}
+    | {"torchrl.modules.ConvNet", "torchrl.objectives.value.GAE", "torchrl.objectives.value.TD0Estimator"}
+)
+_LOOKUPS = {"hydra.utils.get_method", "hydra.utils.get_class"}
+
+
+def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
+    """Read the configuration that a run was trained with, and refuse one that names anything but known components.
+
+    Args:
+        directory: the run's folder.
+        trusted: further names that may be built, such as ``my_package.MyEnv``. They run with the values of the file.
+
+    Returns:
+        The configuration, every reference in it resolved, ready for ``hydra.utils.instantiate``.
+
+    Raises:
+        FileNotFoundError: if the folder has no configuration.
+        ValueError: if it cannot be read, or names a component that is not trusted.
+    """
+    path = directory / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(refusal("load_config", "directory", "the folder of a run", str(directory)))
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"load_config: {path} cannot be read: {error}") from error
+    if not isinstance(plain, dict):
+        raise ValueError(refusal("load_config", str(path), "a mapping", type(plain).__name__))
+    refuse_foreign_targets(plain, trusted=trusted)
+    return OmegaConf.create(plain)
+
+
+def refuse_foreign_targets(config: object, *, trusted: Iterable[str] = ()) -> None:
+    """Refuse a configuration with a ``_target_`` that is not a known component.
+
+    Args:
+        config: of dicts and lists, without references.
+        trusted: further names that may be built.
+
+    Raises:
+        ValueError: naming every such target.
+
+    Example:
+        >>> refuse_foreign_targets({"env": {"_target_": "torchrl_htrpo.BitFlipEnv", "num_bits": 4}})
+        >>> refuse_foreign_targets({"env": {"_target_": "os.system", "command": "reboot"}})
+        Traceback (most recent call last):
+        ValueError: configuration: targets must be components of this library (SECURITY.md), got ['env: os.system']; ...
+    """
+    known = TARGETS | set(trusted)
+    found = [text for where, node in _nodes(config, ()) for text in _foreign(".".join(where), node, known)]
+    if found:
+        expected = "components of this library (SECURITY.md)"
+        message = refusal("configuration", "targets", expected, found)
+        raise ValueError(f"{message}; name them as trusted only if you trust whoever wrote the file")
+
+
+def _nodes(value: object, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
+    if isinstance(value, dict):
+        yield where, value
+        for key, item in value.items():
+            yield from _nodes(item, (*where, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _nodes(item, (*where, str(index)))
+
+
+def _foreign(where: str, node: dict[Any, Any], known: set[str] | frozenset[str]) -> Iterator[str]:
+    if "_target_" not in node:
+        return
+    target, path = str(node["_target_"]), str(node.get("path"))
+    if target in _LOOKUPS:
+        if set(node) != {"_target_", "path"} or path not in known:
+            yield f"{where}: {target} of {path}"
+    elif target not in known:
+        yield f"{where}: {target}"
+    elif target == "torchrl_htrpo.make_goal_env" and ":" in f"{node.get('name')}{node.get('_args_')}":
+        yield f"{where}: {target} with a name that imports a module"
