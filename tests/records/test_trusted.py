@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from torchrl_htrpo.records.trusted import TARGETS, load_config, refuse_foreign_targets
+from torchrl_htrpo.records.trusted import OTHERS, OURS, load_config, refuse_foreign_targets
 
 
 @pytest.fixture
@@ -86,9 +86,10 @@ def test_a_folder_without_a_configuration_is_an_error(tmp_path):
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("target", sorted(name for name in TARGETS if not name.startswith("her.")))
-def test_every_trusted_name_exists(target):
-    assert callable(get_method(target))
+@pytest.mark.parametrize("room", OURS)
+def test_every_trusted_name_exists(room):
+    assert all(callable(get_method(f"torchrl_htrpo.{room}.{name}")) for name in OURS[room].split())
+    assert all(callable(get_method(name)) for name in OTHERS.split())
 
 
 def test_every_component_of_the_recipes_is_trusted():

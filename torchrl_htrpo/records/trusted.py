@@ -13,18 +13,29 @@ from yaml import YAMLError
 from torchrl_htrpo._errors import refusal
 
 # Exact names: a prefix would reach every module that a file of the package imports (`torchrl_htrpo.x.os.system`).
-_OURS = """
-    AllGoalSampler BacktrackingLineSearch BitFlipEnv CategoricalHead ConjugateGradient DetourEnv FinalGoalSampler
-    FirstOrderOptimizer FullCovarianceHead FutureGoalSampler GaussianHead GaussianMixtureHead GearShiftEnv GoalTask
-    GoalVTrace GridMazeEnv HGFGoalSampler HiddenGapEnv KLLoss MaskedCategoricalHead MixedHead.of_sizes
-    MultiCategoricalHead OneHotHead OriginalGoalSampler QKLLoss SampledKLLoss TanhGaussianMixtureHead TanhNormalHead
-    TrustRegionOptimizer TrustRegionOptimizer.paper UniformGoalSampler Within make_goal_env same
-    hindsight.functional.in_box
+OURS = {
+    "envs": "BitFlipEnv DetourEnv GearShiftEnv GoalTask GridMazeEnv HiddenGapEnv Within make_goal_env same",
+    "modules": """
+        CategoricalHead FullCovarianceHead GaussianHead GaussianMixtureHead MaskedCategoricalHead MixedHead.of_sizes
+        MultiCategoricalHead OneHotHead TanhGaussianMixtureHead TanhNormalHead
+    """,
+    "hindsight": """
+        AllGoalSampler FinalGoalSampler FutureGoalSampler HGFGoalSampler OriginalGoalSampler UniformGoalSampler
+        functional.in_box
+    """,
+    "objectives": "GoalVTrace KLLoss QKLLoss SampledKLLoss",
+    "optim": """
+        BacktrackingLineSearch ConjugateGradient FirstOrderOptimizer TrustRegionOptimizer TrustRegionOptimizer.paper
+    """,
+}
+OTHERS = """
+    torch.nn.ReLU torch.nn.Tanh torch.optim.Adam
+    torchrl.modules.ConvNet torchrl.objectives.value.GAE torchrl.objectives.value.TD0Estimator
 """
 TARGETS = frozenset(
-    {f"torchrl_htrpo.{name}" for name in _OURS.split()}
-    | {"her.make_ddpg", "her.make_dqn", "torch.optim.Adam", "torch.nn.ReLU", "torch.nn.Tanh"}
-    | {"torchrl.modules.ConvNet", "torchrl.objectives.value.GAE", "torchrl.objectives.value.TD0Estimator"}
+    {f"torchrl_htrpo.{room}.{name}" for room, names in OURS.items() for name in names.split()}
+    | {f"torchrl_htrpo.{name}" for names in OURS.values() for name in names.split()}  # as the top level exports them
+    | {"her.make_ddpg", "her.make_dqn", *OTHERS.split()}
 )
 _LOOKUPS = {"hydra.utils.get_method", "hydra.utils.get_class"}
 
@@ -99,5 +110,5 @@ def _foreign(where: str, node: dict[Any, Any], known: set[str] | frozenset[str])
             yield f"{where}: {target} of {path}"
     elif target not in known:
         yield f"{where}: {target}"
-    elif target == "torchrl_htrpo.make_goal_env" and ":" in f"{node.get('name')}{node.get('_args_')}":
+    elif target.endswith("make_goal_env") and ":" in f"{node.get('name')}{node.get('_args_')}":
         yield f"{where}: {target} with a name that imports a module"

@@ -1,0 +1,63 @@
+"""Temporary folders that do not outlive their process by long."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_PREFIX, _LOCK = "torchrl_htrpo_", ".lock"
+
+
+class ScratchFolder:
+    """A temporary folder. Those of processes that were killed are removed when the next one is made.
+
+    Its owner holds a lock in it, which the system frees when the process ends.
+
+    Args:
+        root: where it is made. Default: the system's place for temporary files.
+
+    Example:
+        >>> scratch = ScratchFolder()
+        >>> scratch.path.is_dir()
+        True
+        >>> scratch.remove()
+        >>> scratch.path.exists()
+        False
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        root = root or Path(tempfile.gettempdir())
+        remove_abandoned(root)
+        # Locked before it has the name that others look for.
+        draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=root))
+        self._lock = FileLock(draft / _LOCK)
+        self._lock.acquire(blocking=False)
+        self.path = draft.rename(root / draft.name[1:])
+
+    def remove(self) -> None:
+        """Remove the folder with what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+
+
+def remove_abandoned(root: Path) -> None:
+    """Remove the scratch folders of this user whose process has ended.
+
+    Args:
+        root: where they are.
+    """
+    for folder in root.glob(f"{_PREFIX}*"):
+        mine = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        if not mine or not (folder / _LOCK).is_file():
+            continue
+        lock = FileLock(folder / _LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except (Timeout, OSError):  # in use, or removed by another process just now
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
