@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +13,7 @@ from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.adapters.scratch import ScratchFolder
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
@@ -65,8 +63,8 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         device: torch.device | str | None = None,
     ) -> None:
         _check(len(makers), num_workers, timeout, start_method)
-        folder = Path(tempfile.mkdtemp(prefix="torchrl_htrpo_"))
-        sweep = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        scratch = ScratchFolder()
+        folder, sweep = scratch.path, weakref.finalize(self, scratch.remove)
         if num_workers:
             pool = WorkerPool(list(makers), num_workers, folder, timeout, start_method)
             inner = pool.env
