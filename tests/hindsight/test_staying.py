@@ -13,14 +13,15 @@ from torchrl_htrpo.hindsight import HindsightRelabel
 
 
 @given(st.integers(0, 1000))
-def test_rewards_of_a_pair_add_up_to_its_end(seed):
+def test_rewards_of_a_pair_are_one_for_a_success_and_one_for_its_end(seed):
     torch.manual_seed(seed)
     task = GoalTask(same, success_reward=3.0, aim="stay")
     out = HindsightRelabel(task)(with_goals(trajectories(), GOALS))
     held = task.reached(out["achieved_goal"], out["desired_goal"])[..., 0]
-    at_the_end = task.success(out)[..., -1]
+    success = task.success(out)
+    once, at_the_end = success.any(-1), success[..., -1]
     total = out["next", "reward"].squeeze(-1).sum(-1)
-    assert torch.equal(total, 3.0 * (at_the_end.double() - held.double()))
+    assert torch.equal(total, 3.0 * (once.double() + at_the_end.double() - held.double()))
 
 
 def test_no_pair_is_cut_and_every_pair_is_truncated_at_its_last_step():

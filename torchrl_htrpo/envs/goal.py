@@ -63,9 +63,9 @@ class GoalTask:
     The reward presets, for a success first seen at step :math:`t` (from 0) of :math:`T`:
 
     ============== ==========================================================================
-    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"``
-                   :attr:`success_reward` on every step that enters the goal, minus :attr:`success_reward` on every step
-                   that leaves it: the undiscounted sum says whether the trajectory ends at its goal
+    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"`` also
+                   :attr:`success_reward` on every step that enters the goal, and minus :attr:`success_reward` on every
+                   step that leaves it: the sum is one reward for a success and one for being at the goal at the end
     ``paper_code`` 0, then :math:`T - t` at the first success (the authors' code)
     ``her``        :math:`-1` on every step that does not hold the goal, else 0
     ``dense``      :math:`-|achieved - desired|_2`
@@ -148,7 +148,8 @@ class GoalTask:
         if callable(self.reward):
             return -inf, inf
         lowest = 0.0 if self.aim == "reach" else -self.success_reward
-        return {"sparse": (lowest, self.success_reward), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
+        highest = self.success_reward * (1 if self.aim == "reach" else 2)
+        return {"sparse": (lowest, highest), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
             self.reward, (0.0, inf)
         )
 
@@ -216,11 +217,12 @@ def _float_like(task: GoalTask, tensordict: TensorDictBase, values: Tensor) -> T
 
 
 def _sparse(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
+    success = task.success(tensordict)
+    reward = first(success).long()
     if task.aim == "stay":
         held = task.reached(tensordict.get(task.achieved_goal), tensordict.get(task.desired_goal))
-        change = task.success(tensordict).long() - held.long()
-        return task.success_reward * _float_like(task, tensordict, change)
-    return task.success_reward * _float_like(task, tensordict, first(task.success(tensordict)))
+        reward = reward + success.long() - held.long()
+    return task.success_reward * _float_like(task, tensordict, reward)
 
 
 def _paper_code(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
