@@ -42,6 +42,7 @@ from torchrl_htrpo.modules import (
     TanhNormalHead,
     action_features,
     action_log_prob,
+    check_actor,
     make_actor,
     make_critic,
     orthogonal_,
@@ -154,6 +155,7 @@ __all__ = [
     "RunningNormalizer",
     "action_features",
     "action_log_prob",
+    "check_actor",
     # 3. Hindsight on batches of trajectories: choose goals, relabel, weigh, draw rows.
     "GoalSampler",
     "HGFGoalSampler",

@@ -133,7 +133,14 @@ def test_the_noise_of_sampled_actions_is_not_that_of_the_goals():
     env, policy = HiddenGapEnv(4), TensorDictModule(act, ["desired_goal"], ["action"])
     evaluate(env, policy, env.task(), episodes=4, horizon=8, seed=7)
     env.set_seed(7)
-    assert not torch.equal(drawn[0], torch.randn(4, generator=env.generator))
-    again = drawn[0]
+    first = drawn[-8]  # of eight steps
+    assert not torch.equal(first, torch.randn(4, generator=env.generator))
     evaluate(env, policy, env.task(), episodes=4, horizon=8, seed=7)
-    assert torch.equal(drawn[8], again)
+    assert torch.equal(drawn[-8], first)
+
+
+def test_a_policy_whose_actions_do_not_fit_is_refused_before_anything_is_collected(env):
+    state = env.rng_state()["generator"]
+    with pytest.raises(ValueError, match="check_actor: actor must be a policy among the 4 choices of 'action', got 3"):
+        evaluate(env, make_actor(CategoricalHead(3), 8, (8,)), env.task(), episodes=3, horizon=BITS)
+    assert torch.equal(env.rng_state()["generator"], state)

@@ -8,9 +8,10 @@ import pytest
 from torchrl.envs import ExplorationType
 from torchrl.envs.utils import exploration_type
 
-from torchrl_htrpo.envs import BitFlipEnv
+from tests.envs.failing import Walk
+from torchrl_htrpo.envs import BitFlipEnv, make_goal_env
 from torchrl_htrpo.evaluation import record_gif
-from torchrl_htrpo.modules import CategoricalHead, make_actor
+from torchrl_htrpo.modules import CategoricalHead, GaussianHead, make_actor
 
 
 class Drawn(BitFlipEnv):
@@ -46,7 +47,27 @@ def test_the_policy_is_asked_for_the_action_that_was_meant(tmp_path, actor, expl
     assert asked == [exploration] * 4
 
 
+def test_an_environment_of_gymnasium_is_drawn_by_its_standard_mode(tmp_path):
+    pytest.importorskip("gymnasium_robotics")
+
+    class Marked(Walk):
+        render_mode = "rgb_array"
+
+        def render(self):
+            picture = np.zeros((30, 60, 3), np.uint8)
+            picture[:, : 10 * (self.steps + 1)] = 255
+            return picture
+
+    env = make_goal_env(Marked, 1, seed=0)
+    policy = make_actor(GaussianHead(2), 4, (8,))
+    frames = imageio.imread(record_gif(env, policy, tmp_path / "a.gif", episodes=1, horizon=4, size=20))
+    assert frames.shape == (4, 10, 20, 3)
+    assert (np.diff(frames[..., 0].mean((1, 2))) > 20).all()
+    with pytest.raises(TypeError, match="rgb_array"):
+        record_gif(make_goal_env(Walk, 1), policy, tmp_path / "b.gif", episodes=1, horizon=4)
+
+
 def test_an_environment_that_cannot_draw_itself_is_refused_by_name(tmp_path, actor):
-    with pytest.raises(TypeError, match="render method, got BitFlipEnv"):
+    with pytest.raises(TypeError, match="render method, got 'BitFlipEnv'"):
         record_gif(BitFlipEnv(4), actor, tmp_path / "policy.gif", episodes=1, horizon=4)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from tests.cases import HEADS, actor_with, trajectories
 from torchrl_htrpo.hindsight import CumulativeGoalRatio
 from torchrl_htrpo.modules import action_log_prob
-from torchrl_htrpo.modules.log_prob import action_key, check_actor, log_prob_key
+from torchrl_htrpo.modules.log_prob import action_key, check_log_prob, log_prob_key
 from torchrl_htrpo.objectives import TrustRegionObjective
 
 
@@ -39,7 +39,7 @@ def test_keys_are_those_of_the_actor():
 
 def test_something_that_is_no_actor_is_refused():
     with pytest.raises(TypeError, match=r"Owner: actor must be a ProbabilisticTensorDictSequential .*got 'Linear'"):
-        check_actor("Owner", torch.nn.Linear(1, 1))
+        check_log_prob("Owner", torch.nn.Linear(1, 1))
 
 
 class Mute(Distribution):

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from torchrl_htrpo._extras import named_extra as _named_extra
 from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
 from torchrl_htrpo.envs.adapters.factory import make_goal_env
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
@@ -46,5 +47,6 @@ _OPTIONAL = {"FetchEnv": "fetch", "MsPacmanEnv": "ms_pacman"}
 
 def __getattr__(name: str) -> object:
     if name in _OPTIONAL:
-        return getattr(import_module(f"{__name__}.{_OPTIONAL[name]}"), name)
+        with _named_extra(name):
+            return getattr(import_module(f"{__name__}.{_OPTIONAL[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
 from torchrl_htrpo.envs.goal import GoalTask, first
 from torchrl_htrpo.evaluation.statistics import success_interval
+from torchrl_htrpo.modules.actor_check import check_actor
 from torchrl_htrpo.records.checkpoints import EnvRandomness
 
 
@@ -62,7 +63,12 @@ def collect_episodes(
 
     Returns:
         The trajectories.
+
+    Raises:
+        KeyError: if the policy does not write the environment's action.
+        ValueError: if its actions do not fit the environment (:func:`~torchrl_htrpo.modules.check_actor`).
     """
+    check_actor(actor, env)
     rounds = -(-episodes // env.batch_size.numel())
     with torch.no_grad(), set_exploration_type(exploration):
         cast = elsewhere(actor, env)

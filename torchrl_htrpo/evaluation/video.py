@@ -1,11 +1,9 @@
-"""Moving pictures of a policy."""
+"""Record a policy as a GIF."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,14 +11,8 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
+from torchrl_htrpo.envs.adapters.picture import picture
 from torchrl_htrpo.evaluation.rollout import elsewhere
-
-
-class Renders(Protocol):
-    """An environment that can draw itself."""
-
-    def render(self, *, width: int, height: int) -> NDArray[np.uint8]:
-        """The present picture ``[H, W, 3]``."""
 
 
 def record_gif(
@@ -37,12 +29,13 @@ def record_gif(
     """Write a GIF of episodes, greedy unless said otherwise.
 
     Args:
-        env: an environment with ``render(width=, height=) -> [H, W, 3]`` (of its first world).
+        env: an environment that draws itself (its first world): with ``render(width=, height=) -> [H, W, 3]``, or one
+            of gymnasium made with ``render_mode="rgb_array"``.
         actor: the policy.
         path: the picture.
         episodes: how many, one after another.
         horizon: steps of an episode.
-        size: of the picture [pixels].
+        size: width and height of the picture [pixels]; the larger one, if the environment has other proportions.
         fps: frames per second.
         exploration: which action the policy is asked for, as in :func:`evaluate`.
 
@@ -52,12 +45,12 @@ def record_gif(
     Raises:
         TypeError: if the environment cannot draw itself.
     """
-    if not callable(getattr(env, "render", None)):
-        raise TypeError(f"record_gif: env must have a render method, got {type(env).__name__}")
+    import imageio.v3 as imageio  # noqa: PLC0415  (importing the library must not load it)
+
     frames: list[NDArray[np.uint8]] = []
 
-    def draw(env: Renders, tensordict: TensorDictBase) -> None:
-        frames.append(env.render(width=size, height=size))
+    def draw(env: EnvBase, tensordict: TensorDictBase) -> None:
+        frames.append(picture("record_gif", env, size, size))
 
     with torch.no_grad(), set_exploration_type(exploration):
         for _ in range(episodes):

@@ -14,7 +14,7 @@ from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
 from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
-from torchrl_htrpo.modules.log_prob import action_log_prob, check_actor, log_prob_key
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob, log_prob_key
 
 Normalization = Literal["per_decision", "paper"]
 Finished = Literal["left_out", "counted"]
@@ -84,7 +84,7 @@ class CumulativeGoalRatio(BatchTransform):
         normalization: Normalization = "per_decision",
         chunk_size: int = 8192,
     ) -> None:
-        check_actor(self, actor)
+        check_log_prob(self, actor)
         if normalization not in get_args(Normalization):
             raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
         if not 0 <= discount <= 1 or (discount == 1 and normalization == "paper"):

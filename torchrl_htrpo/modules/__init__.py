@@ -1,5 +1,6 @@
 """Policies, critics and their inputs: anything with a log-probability can be the actor."""
 
+from torchrl_htrpo.modules.actor_check import check_actor
 from torchrl_htrpo.modules.heads import (
     CategoricalHead,
     FullCovarianceHead,
@@ -38,6 +39,7 @@ __all__ = [
     "TanhNormalHead",
     "action_features",
     "action_log_prob",
+    "check_actor",
     "make_actor",
     "make_critic",
     "orthogonal_",

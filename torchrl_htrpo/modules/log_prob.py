@@ -13,7 +13,7 @@ from torchrl_htrpo._errors import refusal
 _ABSENT = Distribution.log_prob  # what a distribution inherits that defines none
 
 
-def check_actor(owner: object, actor: object) -> None:
+def check_log_prob(owner: object, actor: object) -> None:
     """Refuse an actor that cannot score actions, or scores them in several parts.
 
     Args:

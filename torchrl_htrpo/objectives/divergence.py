@@ -14,7 +14,7 @@ from torchrl.objectives import LossModule
 
 from torchrl_htrpo._errors import require
 from torchrl_htrpo.batch.weights import row_weights
-from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_actor, log_prob_key
+from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_log_prob, log_prob_key
 from torchrl_htrpo.objectives.functional import qkl, sampled_kl
 
 _REFERENCE = "reference"
@@ -51,7 +51,7 @@ class DivergenceLoss(LossModule):
     loss_name: ClassVar[str]
 
     def __init__(self, actor_network: ProbabilisticTensorDictSequential) -> None:
-        check_actor(self, actor_network)
+        check_log_prob(self, actor_network)
         self._in_keys: list[NestedKey] | None = None
         super().__init__()
         self.out_keys = [self.loss_name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from torchrl.envs import EnvBase, GymWrapper, check_env_specs
 pytest.importorskip("gymnasium")
 
 from tests.envs.failing import Walk
-from torchrl_htrpo.envs import BitFlipEnv, EnvBatch
+from torchrl_htrpo.envs import BitFlipEnv, EnvBatch, EnvFailure
 
 ACTION = torch.tensor([1.0, 0.5])
 
@@ -70,12 +71,50 @@ class Painted(BitFlipEnv):
 def test_the_first_environment_of_this_process_is_drawn():
     env = EnvBatch([partial(Painted, 4), partial(BitFlipEnv, 4)], seed=0)
     assert env.render(width=5, height=2).shape == (2, 5, 3) and (env.render(width=5, height=2) == 7).all()
-    with pytest.raises(TypeError, match=r"EnvBatch: makers must be .*with a render method, got .*BitFlipEnv"):
+    with pytest.raises(TypeError, match=r"EnvBatch: env must be .*with a render method, got 'BitFlipEnv'"):
         EnvBatch([partial(BitFlipEnv, 4)], seed=0).render(width=5, height=2)
     env = EnvBatch([partial(Painted, 4)] * 2, num_workers=2, start_method="fork", seed=0)
-    with pytest.raises(TypeError, match="num_workers=0"):
+    with pytest.raises(TypeError, match="num_workers must be 0 to draw an environment, got 2"):
         env.render(width=5, height=2)
     env.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("other", [partial(BitFlipEnv, 5), Walk], ids=["another size", "another action"])
+def test_environments_of_different_shapes_are_refused(workers, other):
+    with pytest.raises(ValueError, match="EnvBatch: makers must be functions that make environments of the same specs"):
+        EnvBatch([partial(BitFlipEnv, 4), other], num_workers=workers, start_method="fork")
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_closed_environment_says_so(workers):
+    env = EnvBatch([Walk], num_workers=workers, start_method="fork")
+    env.close()
+    with pytest.raises(RuntimeError, match="EnvBatch: reset was called on a closed environment"):
+        env.reset()
+    if not workers:
+        with pytest.raises(RuntimeError, match="EnvBatch: render was called on a closed environment"):
+            env.render(width=2, height=2)
+
+
+class UnspeakableError(Exception):
+    def __repr__(self):
+        raise ValueError
+
+    __str__ = __repr__
+
+
+class Mute(Walk):
+    def step(self, action):
+        raise UnspeakableError
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_that_cannot_be_printed_keeps_its_environment_and_step(workers):
+    env = EnvBatch([Mute], num_workers=workers, start_method="fork")
+    with pytest.raises(EnvFailure, match=r"environment 0 raised .*UnspeakableError.* in step 1 of episode 1"):
+        env.rollout(2)
 
 
 def test_environments_and_episodes_and_seeds_differ():
@@ -146,7 +185,9 @@ def test_workers_start_in_fresh_processes_by_default():
         ("makers", [], "makers must be at least one function, got 0"),
         ("num_workers", 3, "num_workers must be 0, or a divisor of the 4 environments, got 3"),
         ("num_workers", -1, "num_workers must be 0, or a divisor of the 4 environments, got -1"),
-        ("timeout", 0, "timeout must be a positive number of seconds, got 0"),
+        ("timeout", 0, r"timeout must be above 0 and at most 1e\+06 seconds, got 0"),
+        ("timeout", float("inf"), r"timeout must be above 0 and at most 1e\+06 seconds, got inf"),
+        ("timeout", float("nan"), r"timeout must be above 0 and at most 1e\+06 seconds, got nan"),
         ("start_method", "thread", r"start_method must be known, got 'thread' \(choices: 'spawn', .*\)"),
     ],
 )

@@ -125,6 +125,32 @@ def test_an_environment_without_goals_is_refused_with_what_it_has():
         make_goal_env("CartPole-v1")
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("reech", ValueError, r"make_goal_env: name .*got 'reech' \(choices: 'reach'"),
+        ("FetchReach-v99", ValueError, r"got 'FetchReach-v99' \(choices: 'FetchReach-v4'"),
+        (3, TypeError, "name must be an id or a function that makes an environment, got 3"),
+        (Counter(), TypeError, r"a function that makes an environment \(lambda: MyEnv\(\)\).*got 'Counter'"),
+        (BitFlipEnv(4), TypeError, r"\(lambda: MyEnv\(\)\).*got 'BitFlipEnv'"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_what_to_do(name, error, said):
+    with pytest.raises(error, match=said):
+        make_goal_env(name)
+
+
+def test_ids_of_gymnasium_robotics_need_no_registration():
+    env = make_goal_env("PointMaze_UMaze-v3", 2, horizon=3, seed=0)
+    assert env.rollout(5).shape == (2, 3)
+    env.close()
+
+
+def test_actions_of_a_discrete_environment_are_indices():
+    env = make_goal_env(Counter, 2)
+    assert env.action_spec.shape == (2,) and env.action_spec.dtype == torch.int64
+
+
 def test_an_unknown_backend_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"backend must be known, got 'mjx' \(choices: 'batched', 'gymnasium'\)"):
         make_goal_env("reach", backend="mjx")
@@ -172,7 +198,7 @@ def test_goals_that_do_not_fit_together_are_refused_at_construction(space, said)
 
 
 def test_workers_beside_batched_physics_and_no_environments_are_refused():
-    with pytest.raises(ValueError, match=r"num_workers must be 0 with backend='batched' \(threads\), got 2"):
+    with pytest.raises(ValueError, match=r"num_workers must be none with backend='batched', got 2"):
         make_goal_env("reach", 2, num_workers=2)
     with pytest.raises(ValueError, match="num_envs must be a positive integer, got 0"):
         make_goal_env("reach", 0)

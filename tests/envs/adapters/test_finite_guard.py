@@ -14,7 +14,7 @@ from torchrl.envs import TransformedEnv, check_env_specs
 pytest.importorskip("gymnasium")
 
 from tests.envs.failing import Walk
-from torchrl_htrpo.envs import BitFlipEnv, EnvBatch, EnvFailure, FiniteGuard
+from torchrl_htrpo.envs import BitFlipEnv, EnvBatch, EnvFailure, FiniteGuard, make_goal_env
 
 KEYS = ("observation", "achieved_goal", "desired_goal", "reward")
 BATCH = BitFlipEnv(4, num_envs=3, seed=0).rollout(12, break_when_any_done=False)  # three episodes of four steps
@@ -48,6 +48,25 @@ def test_an_environment_is_stopped_at_its_step(key, number):
     said = rf"environment 2 gave {number} in \('next', '{key}'\) in step 3"
     with pytest.raises(EnvFailure, match=said):
         walk(guarded(number, episode=2, key=key))
+
+
+def test_a_number_beyond_the_limit_is_stopped_and_one_within_is_not():
+    with pytest.raises(EnvFailure, match=r"environment 2 gave [\d.e+]*e\+1[89] in \('next', 'observation'\) in step 3"):
+        walk(guarded(1e19, episode=2))
+    walk(guarded(1e8, episode=2))
+    with pytest.raises(ValueError, match="FiniteGuard: limit must be a positive number, got nan"):
+        FiniteGuard(limit=math.nan)
+
+
+def test_make_goal_env_guards_unless_told_otherwise():
+    maker = partial(Walk, math.nan, episode=1)
+
+    def act(tensordict):
+        return tensordict.set("action", torch.zeros(1, 2))
+
+    with pytest.raises(EnvFailure, match="environment 0 gave nan"):
+        make_goal_env(maker, 1).rollout(5, act)
+    assert make_goal_env(maker, 1, check_finite=False).rollout(5, act)["next", "observation"].isnan().any()
 
 
 def test_an_environment_is_stopped_at_its_reset():

@@ -13,10 +13,12 @@ from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.adapters.picture import picture
 from torchrl_htrpo.envs.adapters.scratch import ScratchFolder
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
+_LONGEST = 1e6  # seconds; operating systems wait no longer
 _SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done_spec")
 
 
@@ -39,7 +41,8 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         device: where the tensors live; the environments themselves are on the CPU.
 
     Raises:
-        ValueError: if there are no makers, the workers do not divide them, or an argument is not one of its choices.
+        ValueError: if there are no makers or their environments differ in shape, the workers do not divide them, or an
+            argument is not one of its choices.
         EnvFailure: if an environment cannot be made.
 
     Example:
@@ -77,6 +80,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         self._sweep, self._lead = sweep, lead
         self._set_specs()
         self._episode = torch.zeros(len(makers), dtype=torch.int64)
+        self.is_closed = False
         self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
     def _set_specs(self) -> None:
@@ -111,6 +115,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         return self._outward(self._call("step", inputs).get("next"))
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> TensorDictBase:
+        self._require_open(method)
         if self.pool is None:
             return getattr(self.inner, method)(*args, **kwargs)
         return self.pool.call(method, *args, **kwargs)
@@ -124,22 +129,25 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         flat = tensordict.reshape(self.batch_size)
         return flat.clone(False) if self.device is None else flat.to(self.device)
 
-    def render(self, **kwargs: int) -> NDArray[np.uint8]:
-        """The picture of the first environment.
+    def render(self, *, width: int, height: int) -> NDArray[np.uint8]:
+        """The picture of the first environment ``[H, W, 3]``.
 
         Args:
-            **kwargs: what its own ``render`` takes.
+            width: in pixels.
+            height: in pixels; one that draws in a size of its own is scaled to fit.
 
         Raises:
             TypeError: if it cannot draw itself, or runs in a worker.
+            RuntimeError: if the environments are closed.
         """
-        expected = "environments of this process (num_workers=0) with a render method"
         if self.pool is not None:
-            raise TypeError(refusal(self, "makers", expected, "workers"))
-        first: Any = next(iter(self.inner._envs))
-        if not callable(getattr(first, "render", None)):
-            raise TypeError(refusal(self, "makers", expected, type(getattr(first, "base_env", first)).__name__))
-        return first.render(**kwargs)
+            raise TypeError(refusal(self, "num_workers", "0 to draw an environment", len(self.pool.processes)))
+        self._require_open("render")
+        return picture(self, self.inner._envs[0], width, height)
+
+    def _require_open(self, method: str) -> None:
+        if self.is_closed:
+            raise RuntimeError(f"EnvBatch: {method} was called on a closed environment; make a new one")
 
     def close(self, *, raise_if_closed: bool = True) -> None:
         """Close the environments; no worker is left.
@@ -161,7 +169,7 @@ def _check(count: int, num_workers: int, timeout: float, start_method: str) -> N
     if num_workers < 0 or (num_workers and count % num_workers):
         expected = f"0, or a divisor of the {count} environments"
         raise ValueError(refusal("EnvBatch", "num_workers", expected, num_workers))
-    if not timeout > 0:
-        raise ValueError(refusal("EnvBatch", "timeout", "a positive number of seconds", timeout))
+    if not 0 < timeout <= _LONGEST:
+        raise ValueError(refusal("EnvBatch", "timeout", f"above 0 and at most {_LONGEST:g} seconds", timeout))
     if start_method not in get_args(StartMethod):
         raise ValueError(refusal("EnvBatch", "start_method", "known", start_method, get_args(StartMethod)))

@@ -1,4 +1,4 @@
-"""Numbers that are none, stopped where they come from."""
+"""Reject NaN, inf and absurdly large numbers in environment outputs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 from torchrl.envs import Transform
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.adapters.recorder import EnvFailure
 
 
 class FiniteGuard(Transform):
-    """Refuse nan and inf in what an environment gives: observations, goals, rewards.
+    """Reject nan, inf and numbers beyond a limit in the observations, goals and rewards of an environment.
 
-    As a transform of an environment it looks at every reset and step, before the policy sees them. There, on an
-    accelerator, it would make the host wait, and does nothing; called on a collected batch it looks once at all of it.
+    A single finite 1e19 would spoil running statistics for good, as nan would. As a transform of an environment it
+    checks every reset and step, before the policy sees them. There, on an accelerator, it would make the host wait, and
+    does nothing; called on a collected batch it checks all of it at once.
+
+    Args:
+        limit: largest absolute value that is accepted.
 
     Raises:
+        ValueError: if ``limit`` is not positive.
         EnvFailure: naming the environment, the step of its episode, the key and the number.
 
     Example:
@@ -29,11 +35,14 @@ class FiniteGuard(Transform):
         >>> batch["next", "reward"][1, 2] = torch.nan
         >>> FiniteGuard()(batch)
         Traceback (most recent call last):
-        torchrl_htrpo.envs.adapters.recorder.EnvFailure: FiniteGuard: environment 1 gave nan in ... in step 3
+        torchrl_htrpo.envs.adapters.recorder.EnvFailure: FiniteGuard: environment 1 gave nan in ('next', 'reward') in step 3
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = 1e9) -> None:
+        if not limit > 0:
+            raise ValueError(refusal(self, "limit", "a positive number", limit))
         super().__init__(in_keys=[], out_keys=[])
+        self.limit = limit
         self.__dict__["_steps"] = None
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
@@ -55,7 +64,7 @@ class FiniteGuard(Transform):
         return next_tensordict
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Look at a batch ``[*B, T]``, once.
+        """Check a batch ``[*B, T]``.
 
         Args:
             tensordict: trajectories.
@@ -66,22 +75,23 @@ class FiniteGuard(Transform):
         after = tensordict.get("next")
         keys = [key for key, _ in _numbers(after)]
         given = [((), tensordict.select(*keys, strict=False)), (("next",), after)]
-        fine = [value.isfinite().all() for _, part in given for _, value in _numbers(part)]
+        fine = [self._fine(value).all() for _, part in given for _, value in _numbers(part)]
         if fine and not torch.stack(fine).all():
             done = after.get("done").cpu().reshape(after.shape)
             for prefix, part in given:
                 self._check(part.cpu(), prefix, _step_of_episode(done) - int(not prefix))
         return tensordict
 
-    @staticmethod
-    def _check(tensordict: TensorDictBase, prefix: tuple[str, ...], steps: Tensor) -> None:
+    def _fine(self, value: Tensor) -> Tensor:
+        return value.abs() <= self.limit  # false for nan
+
+    def _check(self, tensordict: TensorDictBase, prefix: tuple[str, ...], steps: Tensor) -> None:
         for key, value in _numbers(tensordict):
-            if not value.isfinite().all():
-                raise EnvFailure(_where(value, steps, unravel_key((*prefix, key))))
+            if not (fine := self._fine(value)).all():
+                raise EnvFailure(_where(value, ~fine, steps, unravel_key((*prefix, key))))
 
 
-def _where(value: Tensor, steps: Tensor, key: NestedKey) -> str:
-    bad = ~value.isfinite()
+def _where(value: Tensor, bad: Tensor, steps: Tensor, key: NestedKey) -> str:
     index = tuple(bad.nonzero()[0].tolist())
     place = index[: steps.dim()]
     step = int(steps[place])

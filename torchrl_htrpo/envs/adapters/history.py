@@ -34,4 +34,4 @@ def with_history(
         raise ValueError(refusal("with_history", "steps", "a positive integer", steps))
     apart = UnsqueezeTransform(-2, in_keys=[observation], out_keys=[history])
     frames = CatFrames(N=steps, dim=-2, in_keys=[history], padding="constant", padding_value=0)
-    return TransformedEnv(env, Compose(apart, frames))
+    return TransformedEnv(env, Compose(apart, frames), auto_unwrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from tensordict import TensorDictBase
 from torchrl.envs import DoubleToFloat, EnvBase, GymWrapper, TransformedEnv
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._extras import named_extra
 
 _WORDS = ("nothing", "its construction", "the reset before episode {episode}", "step {step} of episode {episode}")
 
@@ -84,7 +87,7 @@ class Recorder:
             self.trace.write(traceback.format_exc())
             self.trace.flush()
             doing = _WORDS[action].format(episode=self.state[1], step=self.state[2])
-            raise EnvFailure(f"environment {self.index} raised {error!r} in {doing}") from error
+            raise EnvFailure(f"environment {self.index} raised {_shown(error)} in {doing}") from error
         finally:
             if self.timeout is not None:
                 faulthandler.cancel_dump_traceback_later()
@@ -134,8 +137,36 @@ def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | No
     """
     recorder = Recorder(folder, index, timeout)
     with recorder.during(1):
-        env = make()
-        return RecordedEnv(env if isinstance(env, EnvBase) else GymWrapper(env), recorder)
+        return RecordedEnv(to_torchrl(make()), recorder)
+
+
+def to_torchrl(env: Any, info_keys: Sequence[str] = ()) -> EnvBase:
+    """Take an environment of TorchRL as it is, and wrap one of gymnasium.
+
+    Args:
+        env: the environment.
+        info_keys: entries of gymnasium's ``info`` to add to the observation.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if ``info_keys`` come with an environment of TorchRL.
+    """
+    if isinstance(env, EnvBase):
+        if info_keys:
+            expected = "none with an environment of TorchRL (make the gymnasium one: info_keys wraps it)"
+            raise ValueError(refusal("make_goal_env", "info_keys", expected, list(info_keys)))
+        return env
+    with named_extra("an environment that is not TorchRL's"):  # the rest of the library must not need gymnasium
+        from torchrl_htrpo.envs.adapters.gymnasium_env import from_gymnasium  # noqa: PLC0415
+
+    return from_gymnasium(env, info_keys)
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return repr(error)
+    except Exception:  # its own __repr__ may raise anything
+        return f"{type(error).__name__} (which cannot be printed)"
 
 
 def _innermost(env: EnvBase) -> EnvBase:

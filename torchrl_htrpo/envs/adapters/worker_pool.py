@@ -1,4 +1,4 @@
-"""Worker processes that may fail: TorchRL's, watched, their failures named, none left behind."""
+"""Run environments in TorchRL's worker processes: name what failed, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torchrl.envs import EnvBase, ParallelEnv, SerialEnv
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.adapters.recorder import EnvFailure, Recorder, build
 
 StartMethod = Literal["spawn", "forkserver", "fork"]
@@ -43,10 +44,22 @@ def group(
         _end_with_parent()
     size = len(makers) // workers
     mine = range(worker * size, (worker + 1) * size)
-    env = SerialEnv(size, [partial(build, makers[index], folder, index, timeout) for index in mine])
-    if env.is_closed:
-        env.start()  # so that an environment that cannot be made says so now
+    try:
+        env = SerialEnv(size, [partial(build, makers[index], folder, index, timeout) for index in mine])
+        if env.is_closed:
+            env.start()  # so that an environment that cannot be made says so now
+        differs = [key[-1] for key, leaf in env.specs.items(True, True) if -1 in leaf.shape]
+    except EnvFailure:
+        raise
+    except (RuntimeError, NotImplementedError) as error:  # what TorchRL raises when it cannot stack specs
+        raise ValueError(_unlike(error)) from error
+    if differs:
+        raise ValueError(_unlike(f"different shapes of {differs}"))
     return env
+
+
+def _unlike(what: object) -> str:
+    return refusal("EnvBatch", "makers", "functions that make environments of the same specs", str(what))
 
 
 class WorkerPool:
@@ -60,6 +73,7 @@ class WorkerPool:
         start_method: of the processes.
 
     Raises:
+        ValueError: if the environments differ in shape.
         EnvFailure: if an environment cannot be made.
     """
 
@@ -82,7 +96,10 @@ class WorkerPool:
                 shutdown_timeout=_GRACE,
             )
         except _GONE as error:
-            raise EnvFailure(self._blame({}) or f"a worker ended: {error}") from error
+            said = self._blame({})
+            if not said and "incompatible" in str(error):
+                raise ValueError(_unlike(error)) from error
+            raise EnvFailure(said or f"a worker ended: {error}") from error
         self.processes = list(self.env._workers)
         weakref.finalize(self, _kill, self.processes)  # nobody is left when nobody closed them
         # The workers end themselves when late; this is for those that cannot (stopped, swapped out).

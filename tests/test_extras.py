@@ -1,0 +1,48 @@
+"""A missing optional dependency is named with the extra that installs it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import torchrl_htrpo
+from torchrl_htrpo import make_goal_env
+from torchrl_htrpo._extras import EXTRAS, named_extra
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make a module and its parts impossible to import, and forget who has imported them."""
+
+    def hide(module, *users):
+        for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, module, None)
+        for user in users:
+            monkeypatch.delitem(sys.modules, user, raising=False)
+
+    return hide
+
+
+def test_the_extra_of_a_task_is_named(without):
+    without("mujoco", *[name for name in sys.modules if ".envs.fetch" in name])
+    with pytest.raises(ModuleNotFoundError, match=r"'reach'\) needs mujoco: pip install 'torchrl-htrpo\[robotics\]'"):
+        make_goal_env("reach")
+
+
+def test_the_extra_of_a_class_is_named(without):
+    without("ale_py", *[m for m in sys.modules if "pacman" in m])
+    with pytest.raises(ModuleNotFoundError, match=r"MsPacmanEnv needs ale_py: pip install 'torchrl-htrpo\[atari\]'"):
+        _ = torchrl_htrpo.MsPacmanEnv
+
+
+def test_another_missing_module_is_left_as_it_is():
+    with pytest.raises(ModuleNotFoundError, match="No module named 'somebody'"), named_extra("x"):
+        raise ModuleNotFoundError("No module named 'somebody'", name="somebody")
+
+
+def test_every_extra_exists():
+    from importlib.metadata import metadata
+
+    assert set(EXTRAS.values()) <= set(metadata("torchrl_htrpo").get_all("Provides-Extra"))

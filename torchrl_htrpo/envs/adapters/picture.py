@@ -1,0 +1,57 @@
+"""Draw an environment, whatever its ``render`` takes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from torchrl_htrpo._errors import refusal
+
+
+def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint8]:
+    """Draw an environment in ``width`` x ``height`` pixels, or as large as fits there in its own proportions.
+
+    Args:
+        owner: who asks, for the message.
+        env: has ``render(width=, height=)``, or gymnasium's ``render()`` with ``render_mode="rgb_array"``.
+        width: in pixels.
+        height: in pixels.
+
+    Returns:
+        The picture ``[H, W, 3]``.
+
+    Raises:
+        TypeError: if the environment cannot draw itself.
+
+    Example:
+        >>> class Grey:
+        ...     def render(self):
+        ...         return np.full((480, 720, 3), 128, np.uint8)
+        >>> picture("me", Grey(), 240, 240).shape
+        (160, 240, 3)
+    """
+    render = getattr(env, "render", None)
+    if not callable(render):
+        inner = getattr(env, "base_env", env)
+        raise TypeError(refusal(owner, "env", "an environment with a render method", type(inner).__name__))
+    sized = {"width", "height"} <= inspect.signature(render).parameters.keys()
+    try:
+        drawn = render(width=width, height=height) if sized else render()
+    except NotImplementedError:  # what gymnasium.Env does
+        drawn = None
+    if not isinstance(drawn, np.ndarray):
+        expected = 'one that returns pictures (make it with render_mode="rgb_array")'
+        raise TypeError(refusal(owner, "env", expected, f"{type(drawn).__name__} from its render()"))
+    return drawn if sized else _fitted(drawn, width, height)
+
+
+def _fitted(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = [max(1, round(side * scale)) for side in image.shape[:2]]
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
+    small = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0).numpy()
