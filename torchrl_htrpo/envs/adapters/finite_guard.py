@@ -35,7 +35,7 @@ class FiniteGuard(Transform):
         >>> batch["next", "reward"][1, 2] = torch.nan
         >>> FiniteGuard()(batch)
         Traceback (most recent call last):
-        torchrl_htrpo.envs.adapters.recorder.EnvFailure: FiniteGuard: environment 1 gave nan in ('next', 'reward') in step 3
+        torchrl_htrpo.envs.adapters.recorder.EnvFailure: FiniteGuard: environment 1 gave nan in ... in step 3
     """
 
     def __init__(self, limit: float = 1e9) -> None:
