@@ -15,7 +15,7 @@ import torch
 from torchrl_htrpo.records import Run, read_table
 from torchrl_htrpo.records.checkpoints import intact_checkpoint, stored_checkpoints
 
-ITERATIONS = 6
+ITERATIONS = 10
 CRASH = 137  # exit code
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
