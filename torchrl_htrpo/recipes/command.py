@@ -1,0 +1,108 @@
+"""A recipe from the command line: choices and keys are checked first, and a refused run leaves no folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from torchrl_htrpo.recipes.settings import HERConfig, HTRPOConfig, TRPOConfig, lasting, register
+
+CONF = Path(__file__).parent / "conf"
+SCHEMAS: dict[str, type] = {"htrpo": HTRPOConfig, "her": HERConfig, "trpo": TRPOConfig}
+FETCH_TASKS = ("reach", "push", "slide", "pick_and_place")
+GYMNASIUM_ID = re.compile(r"[\w:/.-]+-v\d+")
+
+
+def run_recipe(name: str, train: Callable[[DictConfig], str]) -> None:
+    """Run a recipe with the overrides of the command line.
+
+    Args:
+        name: of the recipe and of its folder of configurations.
+        train: trains as configured and returns the last line to print.
+    """
+    arguments = sys.argv[1:]
+    if name in SCHEMAS:
+        refuse_unknown_keys(name, arguments)
+    register_tasks(arguments)
+
+    def job(cfg: DictConfig) -> None:
+        with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)):
+            print(train(cfg))  # noqa: T201
+
+    hydra.main(version_base="1.3", config_path=str(CONF / name), config_name=name)(job)()
+
+
+def loop_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What a trainer's loop is told by every configuration."""
+    return {
+        "total_steps": cfg.total_steps,
+        "directory": cfg.resume or HydraConfig.get().runtime.output_dir,
+        "name": cfg.name,
+        "logger": cfg.logger,
+        "config": lasting(cfg),
+        "resume": bool(cfg.resume),
+    }
+
+
+def register_tasks(arguments: Sequence[str] = ()) -> None:
+    """Make tasks known to Hydra that are a name of an environment: those of Fetch, and ids of gymnasium."""
+    given = [text.removeprefix("task=").split(",") for text in arguments if text.startswith("task=")]
+    ids = [name for names in given for name in names if GYMNASIUM_ID.fullmatch(name)]
+    tasks = {name: {"defaults": ["fetch"], "env": {"name": name}} for name in (*FETCH_TASKS, *ids)}
+    register("task", tasks, "_global_")
+
+
+@contextmanager
+def no_folder_if_refused(directory: Path) -> Iterator[None]:
+    """Remove the folder that Hydra made for a run if the run did not begin there."""
+    try:
+        yield
+    finally:
+        if not (directory / "run.json").exists():
+            shutil.rmtree(directory / ".hydra", ignore_errors=True)
+            with suppress(OSError):  # something else is there, or it is gone
+                for folder in (directory, *directory.relative_to(Path.cwd()).parents[:-1]):
+                    folder.rmdir()
+
+
+def refuse_unknown_keys(name: str, arguments: Sequence[str]) -> None:
+    """Stop at an override of a key that the configuration lacks, and name the nearest one.
+
+    Args:
+        name: of the recipe.
+        arguments: of the command line.
+
+    Raises:
+        SystemExit: if there is one.
+    """
+    groups = {folder.name for folder in (CONF / name).iterdir() if folder.is_dir()} | {"system"}
+    known = groups | set(_keys(SCHEMAS[name]))
+    given = [text for text in arguments if "=" in text and not text.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(given):
+        root = override.key_or_group.partition("@")[0]
+        # Below a component, Hydra knows the keys: which there are depends on the choice.
+        first, _, rest = root.partition(".")
+        key = root if f"{first}." in {f"{key.partition('.')[0]}." for key in known if "." in key} else first
+        if key not in known and not key.startswith("hydra"):
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            raise SystemExit(f"{name}: {root} is not a key" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _keys(schema: type) -> Iterator[str]:
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        yield field.name
+        if is_dataclass(hints[field.name]) and field.name != "goal_task":
+            yield from (f"{field.name}.{key}" for key in _keys(hints[field.name]))

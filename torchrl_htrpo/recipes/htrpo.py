@@ -1,0 +1,133 @@
+"""HTRPO on a goal task.
+
+    python recipes/htrpo.py task=reach
+    python recipes/htrpo.py task=bitflip env.num_bits=16 seed=3
+    python recipes/htrpo.py task=push system=trpo
+
+What a configuration builds is here, how it trains in :class:`~torchrl_htrpo.trainers.HTRPOTrainer`. The run's folder
+gets checkpoints, ``metrics.csv`` and a learning curve; the last line printed is machine-readable.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torch import nn
+from torchrl.envs import EnvBase, ExplorationType
+from torchrl.modules import ValueOperator
+
+from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.matmul import use_onednn
+from torchrl_htrpo.modules import (
+    GoalNormalizer,
+    PixelGoalEncoder,
+    RunningNormalizer,
+    action_features,
+    make_actor,
+    make_critic,
+    orthogonal_,
+)
+from torchrl_htrpo.objectives import TrustRegionObjective
+from torchrl_htrpo.recipes.command import loop_settings, run_recipe
+from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
+
+
+def main() -> None:
+    """Train as the command line says."""
+    run_recipe("htrpo", train)
+
+
+def train(cfg: DictConfig) -> str:
+    """Train as configured; return the run in one line."""
+    return build(cfg).train()
+
+
+def build(cfg: DictConfig) -> HTRPOTrainer:
+    """The trainer of a configuration."""
+    validate(cfg)
+    seed_everything(cfg.seed)
+    if cfg.onednn and torch.device(cfg.device).type == "cpu":
+        use_onednn()
+    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    task = instantiate(cfg.goal_task)
+    actor, critic = make_networks(cfg, env)
+    pipeline = hindsight_pipeline(
+        actor,
+        critic,
+        task,
+        gamma=cfg.gamma,
+        goals=instantiate(cfg.goals)(skip_held=task.reached if cfg.skip_held_goals else None),
+        advantage=instantiate(cfg.advantage),
+        chunk_size=cfg.chunk_rows,
+        weighted=cfg.weighted,
+        per_decision=cfg.per_decision,
+        finished=cfg.finished,
+        normalization=cfg.normalization,
+    )
+    objective = TrustRegionObjective(actor, critic, divergence=instantiate(cfg.divergence), chunk_size=cfg.chunk_rows)
+    return HTRPOTrainer(
+        env,
+        actor,
+        critic,
+        task,
+        horizon=cfg.horizon,
+        batch_steps=cfg.batch_steps,
+        pipeline=pipeline,
+        objective=objective,
+        optimizer=instantiate(cfg.trust_region),
+        critic_optimizer=torch.optim.Adam(critic.parameters(), lr=cfg.critic.lr),
+        critic_updates=cfg.critic.updates,
+        critic_batch_size=cfg.critic.batch_size,
+        gradient_rows=cfg.gradient_rows,
+        curvature_rows=cfg.curvature_rows,
+        replay_batches=cfg.replay_batches,
+        warmup_steps=cfg.warmup_steps,
+        estimates=instantiate(cfg.estimates),
+        evaluator=make_evaluator(cfg, exam, task),
+        **loop_settings(cfg),
+    )
+
+
+def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
+    """The evaluations that a configuration of a goal task asks for."""
+    return Evaluator(
+        env,
+        task,
+        cfg.horizon,
+        every=cfg.eval_every,
+        episodes=cfg.eval_episodes,
+        final_episodes=cfg.final_episodes,
+        exploration=ExplorationType[cfg.get("eval_exploration", "DETERMINISTIC")],
+        seed=cfg.seed + 10_000,
+        target=cfg.target_success,
+        metric=cfg.target_metric,
+    )
+
+
+def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDictSequential, ValueOperator]:
+    """Policy and critic; where observations are vectors they share one normaliser."""
+    shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
+    goal_size = env.observation_spec["desired_goal"].shape[-1]
+    if len(shape) > 1:
+        encoders = make_pixel_encoders(cfg, shape, goal_size)
+        size = encoders[0].num_features
+    else:
+        shared = GoalNormalizer(*shape, goal_size, clip=cfg.input_clip) if cfg.normalize else None
+        encoders, size = (shared, shared), shape[0] + goal_size
+    head = instantiate(cfg.head)(action_features(env.action_spec))
+    actor = make_actor(head, size, cfg.hidden_sizes, normalizer=encoders[0])
+    critic = make_critic(size, cfg.hidden_sizes, normalizer=encoders[1])
+    return actor.to(cfg.device), critic.to(cfg.device)
+
+
+def make_pixel_encoders(cfg: DictConfig, shape: torch.Size, goal_size: int) -> tuple[PixelGoalEncoder, PixelGoalEncoder]:
+    """A trunk for the policy's pictures and one for the critic's, after which the goal comes."""
+    goal = RunningNormalizer(goal_size, cfg.input_clip) if cfg.normalize else None
+    trunks: list[nn.Module] = [orthogonal_(instantiate(cfg.trunk), last_gain=2**0.5) for _ in range(2)]
+    make = partial(PixelGoalEncoder, shape=shape, goal_size=goal_size, normalizer=goal)
+    return make(trunks[0]), make(trunks[1])

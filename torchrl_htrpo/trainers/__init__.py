@@ -1,0 +1,17 @@
+"""Training: a loop that collects, updates, evaluates and saves, and HTRPO's update in it."""
+
+from torchrl_htrpo.trainers.base import Trainer, descend, seed_everything
+from torchrl_htrpo.trainers.evaluator import Evaluator
+from torchrl_htrpo.trainers.htrpo import HTRPOTrainer, encoder_of
+from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
+
+__all__ = [
+    "Evaluator",
+    "HTRPOTrainer",
+    "HindsightPipeline",
+    "Trainer",
+    "descend",
+    "encoder_of",
+    "hindsight_pipeline",
+    "seed_everything",
+]

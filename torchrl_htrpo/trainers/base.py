@@ -1,0 +1,217 @@
+"""What every training run repeats: collect, update, log, evaluate, save."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from math import inf
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torchrl import timeit
+from torchrl.collectors import Collector
+from torchrl.envs import EnvBase, TransformedEnv
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs import FiniteGuard
+from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
+from torchrl_htrpo.evaluation.run import Run
+from torchrl_htrpo.trainers.evaluator import Evaluator
+
+Hook = Literal["batch_process", "post_steps", "post_steps_log"]
+Metrics = dict[str, float]
+
+
+class Trainer:
+    """Collect batches, update on each, log, evaluate and save, until the budget of environment steps is used.
+
+    A subclass says what an update is (:meth:`update`) and what a checkpoint holds (:meth:`components`). The surface is
+    that of ``torchrl.trainers.Trainer`` (``train``, ``register_op``); the record is a :class:`~torchrl_htrpo.Run`, so
+    that a run resumes bit for bit.
+
+    Args:
+        env: what the policy learns in; closed at the end.
+        actor: the policy.
+        total_steps: environment steps in all. No batch goes beyond them.
+        batch_steps: environment steps of an iteration.
+        directory: the run's folder.
+        collecting_actor: the policy that collects, with exploration. Default: ``actor``.
+        evaluator: evaluates the policy. Default: no evaluation.
+        reset_each_batch: begin new episodes with every batch. Needed to resume bit for bit.
+        save_every: iterations between checkpoints.
+        name: of the run.
+        logger: beside the CSV files: ``"tensorboard"`` or ``"wandb"``.
+        config: what must not change when the run resumes, in values that JSON knows.
+        resume: go on with the run in ``directory``.
+
+    Raises:
+        ValueError: if a size is not positive, or ``total_steps`` is less than one batch.
+    """
+
+    headline = "eval/success"
+    shown: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        env: EnvBase,
+        actor: TensorDictModuleBase,
+        *,
+        total_steps: int,
+        batch_steps: int,
+        directory: Path | str,
+        collecting_actor: TensorDictModuleBase | None = None,
+        evaluator: Evaluator | None = None,
+        reset_each_batch: bool = True,
+        save_every: int = 1,
+        name: str = "run",
+        logger: str = "csv",
+        config: Mapping[str, object] | None = None,
+        resume: bool = False,
+    ) -> None:
+        if not 0 < batch_steps <= total_steps:
+            raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
+        self.env, self.actor = TransformedEnv(env, FiniteGuard()), actor
+        self.total_steps, self.batch_steps = total_steps, batch_steps
+        self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
+        self._record = {"name": name, "backend": logger, "config": config}
+        self._hooks: dict[str, list[Callable[..., Any]]] = defaultdict(list)
+        self.finite = FiniteGuard()
+        self.device = next(actor.parameters()).device
+        self.collector = Collector(
+            self.env,
+            collecting_actor or actor,
+            frames_per_batch=batch_steps,
+            total_frames=-1,
+            env_device=env.device,
+            policy_device=self.device,
+            storing_device=self.device,
+            reset_at_each_iter=reset_each_batch,
+            auto_register_policy_transforms=False,
+        )
+
+    def update(self, batch: TensorDictBase) -> Metrics:
+        """One update on a batch as it was collected; returns what is logged."""
+        raise NotImplementedError
+
+    def components(self) -> dict[str, object]:
+        """What a checkpoint holds, by name."""
+        return {"actor": self.actor, "env": EnvRandomness(self.env)}
+
+    def warm_up(self) -> int:
+        """Prepare a new run; returns the environment steps used."""
+        return 0
+
+    def is_over(self, steps: int) -> bool:
+        """Whether the budget is used after so many steps."""
+        return steps + self.batch_steps > self.total_steps
+
+    def make_run(self) -> Run:
+        """The record of this run."""
+        return Run(
+            self.directory, self.total_steps, components=self.components(), headline=self.headline, **self._record
+        )
+
+    def result(self) -> str:
+        """The run in one machine-readable line."""
+        return self.run.result()
+
+    def register_op(self, dest: Hook, op: Callable[..., Any]) -> None:
+        """Call ``op`` in every iteration.
+
+        Args:
+            dest: ``"batch_process"``: ``op(batch) -> batch`` before the update; ``"post_steps"``: ``op()`` after it;
+                ``"post_steps_log"``: ``op(batch) -> dict`` of metrics to log.
+            op: the function.
+
+        Raises:
+            ValueError: if ``dest`` is unknown.
+        """
+        if dest not in get_args(Hook):
+            raise ValueError(refusal(self, "dest", "one of the choices", dest, get_args(Hook)))
+        self._hooks[dest].append(op)
+
+    def train(self) -> str:
+        """Train to the end of the budget, or until the evaluator's target is reached; return :meth:`result`."""
+        self.run = self.make_run()
+        steps = self.run.restore() if self.resume else self.run.begin()
+        if not self.resume:
+            steps = self.warm_up()
+        batches = iter(self.collector)
+        last = self.resume and (self.is_over(steps) or self._target_reached())
+        with ExitStack() as stack:
+            for resource in (self.env, *([self.evaluator] if self.evaluator else [])):
+                stack.enter_context(closing(resource))
+            stack.enter_context(self.run)
+            while not (last or self.run.stop):
+                with timeit("collect"):
+                    batch = self.finite(next(batches))
+                steps += batch.numel()
+                last = self._iterate(batch, steps)
+        return self.result()
+
+    def _iterate(self, batch: TensorDictBase, steps: int) -> bool:
+        """Update, log, evaluate, save; returns whether this was the last iteration."""
+        for op in self._hooks["batch_process"]:
+            batch = op(batch)
+        metrics = self.update(batch)
+        for op in self._hooks["post_steps"]:
+            op()
+        for op in self._hooks["post_steps_log"]:
+            metrics |= op(batch)
+        last = self.is_over(steps)
+        evaluated = self.evaluator is not None and self.evaluator.is_due(self.run.iterations, last)
+        if self.evaluator is not None and evaluated:
+            with timeit("evaluate"):
+                metrics |= self.evaluator(self.actor, last)
+            last = last or self.evaluator.target_reached(metrics)
+        metrics |= timeit.todict(prefix="time")
+        timeit.erase()
+        self.run.log(steps, metrics)
+        figures = {key.rpartition("/")[2]: metrics[key] for key in self.shown if key in metrics}
+        self.run.show(**{"success": self.run.success} if self.evaluator else {}, **figures)
+        if last or self.run.stop or self.run.iterations % self.save_every == 0:
+            self.run.save()
+        if evaluated or last:
+            self.run.draw()
+        return last
+
+    def _target_reached(self) -> bool:
+        found = {"eval/success": self.run.success}
+        return self.evaluator is not None and self.evaluator.target_reached(found)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down a loss; a gradient with NaN or inf raises instead of reaching the parameters.
+
+    Args:
+        optimizer: holds the parameters.
+        loss: a scalar.
+
+    Raises:
+        RuntimeError: if the gradient is not finite.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> descend(torch.optim.SGD([weight], lr=0.5), weight.square().sum())
+        >>> weight.item()
+        0.0
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # clips nothing
+    optimizer.step()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's random numbers."""
+    for function in (random.seed, np.random.seed, torch.manual_seed):
+        function(seed)

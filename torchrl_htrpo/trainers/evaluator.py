@@ -1,0 +1,78 @@
+"""When and how a policy is evaluated during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
+
+from torchrl_htrpo.envs import FiniteGuard, GoalTask
+from torchrl_htrpo.evaluation.rollout import evaluate
+
+
+@dataclass
+class Evaluator:
+    """Evaluate a policy every few iterations and at the end, always on the same starts and goals.
+
+    Args:
+        env: an environment of its own, not the one that is collected from.
+        task: says what reaching a goal is.
+        horizon: steps of an episode.
+        every: iterations between evaluations.
+        episodes: of each evaluation.
+        final_episodes: of the last one.
+        exploration: which action the policy is asked for (``torchrl.envs.ExplorationType``).
+        seed: of starts and goals.
+        target: stop the training when an evaluation reaches this success rate. Default: never.
+        metric: the success rate that ``target`` is compared with: at any step, or at the last step.
+
+    Example:
+        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor
+        >>> env = BitFlipEnv(4, num_envs=8)
+        >>> evaluator = Evaluator(env, env.task(), horizon=4, episodes=16)
+        >>> evaluator(make_actor(CategoricalHead(4), 8), last=False)["eval/episodes"]
+        16.0
+    """
+
+    env: EnvBase
+    task: GoalTask
+    horizon: int
+    every: int = 1
+    episodes: int = 64
+    final_episodes: int = 200
+    exploration: ExplorationType = ExplorationType.DETERMINISTIC
+    seed: int = 10_000
+    target: float | None = None
+    metric: Literal["success", "success_last"] = "success"
+    _env: EnvBase = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._env = TransformedEnv(self.env, FiniteGuard())
+
+    def is_due(self, iteration: int, last: bool) -> bool:
+        """Whether to evaluate in an iteration, counted from 0."""
+        return last or iteration % self.every == 0
+
+    def __call__(self, actor: TensorDictModuleBase, last: bool) -> dict[str, float]:
+        """The figures of one evaluation, ready to log."""
+        found = evaluate(
+            self._env,
+            actor,
+            self.task,
+            episodes=self.final_episodes if last else self.episodes,
+            horizon=self.horizon,
+            seed=self.seed,
+            exploration=self.exploration,
+        )
+        return {f"eval/{name}": figure for name, figure in found.metrics().items()}
+
+    def target_reached(self, metrics: Mapping[str, float]) -> bool:
+        """Whether an evaluation reached the target."""
+        return self.target is not None and metrics[f"eval/{self.metric}"] >= self.target
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()

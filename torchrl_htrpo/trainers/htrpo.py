@@ -1,0 +1,209 @@
+"""Hindsight Trust Region Policy Optimization as a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from torch import nn
+from torchrl import timeit
+from torchrl.collectors.utils import split_trajectories
+from torchrl.data import LazyTensorStorage, ReplayBuffer
+from torchrl.envs import EnvBase
+
+from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
+from torchrl_htrpo.evaluation.checkpoints import StoredItems
+from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
+from torchrl_htrpo.objectives import DivergenceLoss, TrustRegionObjective
+from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.trainers.base import Metrics, Trainer, descend
+from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
+from torchrl_htrpo.transforms import RowSampler, weight_share
+
+
+class Steps(Protocol):
+    """An optimizer that steps on a problem, such as :class:`TrustRegionOptimizer`."""
+
+    def step(self, problem: TrustRegionProblem) -> StepResult:
+        """Move the parameters."""
+
+
+class HTRPOTrainer(Trainer):
+    """Algorithm 3: collect, relabel, step within the trust region, fit the critic.
+
+    Args:
+        env: a batch of goal-conditioned environments.
+        actor: the policy.
+        critic: the value operator.
+        task: goals and rewards.
+        horizon: steps of an episode.
+        batch_steps: environment steps of an iteration, whole episodes. Default: one episode of each environment.
+        pipeline: from trajectories to rows. Default: :func:`hindsight_pipeline`.
+        objective: what to improve. Default: the surrogate within a trust region by QKL.
+        optimizer: makes the optimizer of the policy from its parameters. Default: :class:`TrustRegionOptimizer` with its
+            radius of 0.005 nats.
+        critic_optimizer: of the critic. Default: Adam with a learning rate of 5e-4.
+        critic_updates: minibatches of the critic in an iteration.
+        critic_batch_size: rows of such a minibatch.
+        gradient_rows: rows for the gradient; None: all.
+        curvature_rows: rows for the curvature; None: all.
+        replay_batches: the last batches of trajectories that are weighted and trained on together.
+        warmup_steps: random environment steps before the first iteration, for the statistics of the encoder.
+        estimates: classes of divergences to report after each step, by name.
+        **loop: for :class:`Trainer` (``total_steps``, ``directory``, ``evaluator``, ...).
+
+    Raises:
+        ValueError: if ``batch_steps`` or ``warmup_steps`` are not whole episodes or steps of all environments.
+
+    Example:
+        >>> import tempfile
+        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor, make_critic
+        >>> env = BitFlipEnv(4, num_envs=8, seed=0)
+        >>> actor, critic = make_actor(CategoricalHead(4), 8, (16,)), make_critic(8, (16,))
+        >>> trainer = HTRPOTrainer(
+        ...     env, actor, critic, env.task(), horizon=4, total_steps=64, directory=tempfile.mkdtemp()
+        ... )
+        >>> trainer.train()
+        'RESULT ... env_steps=64 ...'
+
+    Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Algorithm 3.
+    """
+
+    shown = ("step/divergence", "hindsight/ess")
+
+    def __init__(
+        self,
+        env: EnvBase,
+        actor: ProbabilisticTensorDictSequential,
+        critic: TensorDictModule,
+        task: GoalTask,
+        *,
+        horizon: int,
+        batch_steps: int | None = None,
+        pipeline: HindsightPipeline | None = None,
+        objective: TrustRegionObjective | None = None,
+        optimizer: Callable[[Any], Steps] | None = None,
+        critic_optimizer: torch.optim.Optimizer | None = None,
+        critic_updates: int = 40,
+        critic_batch_size: int = 8192,
+        gradient_rows: int | None = 65536,
+        curvature_rows: int | None = 32768,
+        replay_batches: int = 1,
+        warmup_steps: int = 0,
+        estimates: Mapping[str, Callable[..., DivergenceLoss]] | None = None,
+        **loop: Any,
+    ) -> None:
+        task.check(env)
+        self.critic, self.task, self.horizon = critic, task, horizon
+        batch_steps = self._whole_episodes(env, batch_steps)
+        self.pipeline = pipeline or hindsight_pipeline(actor, critic, task)
+        self.gradient_rows = RowSampler(gradient_rows)
+        self.curvature_rows = RowSampler(curvature_rows, priority=weight_share)
+        self.critic_rows = RowSampler(critic_batch_size, uniform_share=1.0)
+        self.critic_updates, self.warmup_steps = critic_updates, warmup_steps
+        self.objective = objective or TrustRegionObjective(actor, critic)
+        make_optimizer = optimizer or TrustRegionOptimizer
+        self.optimizer = make_optimizer(self.objective.trainable_params)
+        self.critic_optimizer = critic_optimizer or torch.optim.Adam(critic.parameters(), lr=5e-4)
+        self.estimates = {name: divergence(actor) for name, divergence in (estimates or {}).items()}
+        self.encoder = encoder_of(actor)
+        super().__init__(env, actor, batch_steps=batch_steps, **loop)
+        trajectories = batch_steps // horizon
+        storage = LazyTensorStorage(replay_batches * trajectories, device=self.device)
+        self.replay = ReplayBuffer(storage=storage, batch_size=trajectories) if replay_batches > 1 else None
+        self._policy_metrics, self._hindsight_metrics = PolicyMetrics(actor), HindsightMetrics(task)
+
+    def update(self, batch: TensorDictBase) -> Metrics:
+        """One iteration of Algorithm 3 on collected steps ``[num_envs, T]``."""
+        batch = batch.reshape(-1, self.horizon)
+        trajectories = self.trajectories(batch)
+        stored = trajectories if self.replay is None else self.trajectories(self.remember(batch))
+        relabelled = self.pipeline(stored)
+        with timeit("policy"):
+            rows = self.curvature_rows(relabelled)
+            problem = self.objective.problem(self.gradient_rows(relabelled), rows)
+            before = {name: loss.prepare(rows) for name, loss in self.estimates.items()}
+            result = self.optimizer.step(problem)
+            apart = {name: loss(before[name])[loss.loss_name] for name, loss in self.estimates.items()}
+        with timeit("critic"):
+            critic_loss = self.fit_critic(relabelled)
+        self.update_encoder(trajectories)
+        return {
+            **self.batch_metrics(trajectories),
+            **self._hindsight_metrics(relabelled, result.status),
+            "critic/loss": critic_loss,
+            **{f"step/{name}": figure for name, figure in result.metrics().items()},
+            **{f"estimate/{name}": loss.item() for name, loss in apart.items()},
+        }
+
+    def trajectories(self, batch: TensorDictBase) -> TensorDictBase:
+        """Rows ``[N, horizon]`` as trajectories; where an episode ended early, with a mask."""
+        early = batch["next", "done"][:, :-1].any()
+        return split_trajectories(batch) if early else batch
+
+    def remember(self, batch: TensorDictBase) -> TensorDictBase:
+        """Store a batch in place of the oldest; return all that are stored."""
+        if self.replay is None:
+            return batch
+        self.replay.extend(batch)
+        return self.replay.storage[: len(self.replay)]
+
+    def fit_critic(self, relabelled: TensorDictBase) -> float:
+        """Fit the critic to its targets; returns the last loss."""
+        keys = ("value_target", "importance_weight", ("collector", "mask"))
+        targets = relabelled.select(*self.critic.in_keys, *keys)
+        for minibatch in self.critic_rows.draws(targets, self.critic_updates):
+            loss = self.objective.loss_critic(minibatch)
+            descend(self.critic_optimizer, loss)
+        return loss.item()
+
+    def update_encoder(self, batch: TensorDictBase) -> None:
+        """Fold a batch into the statistics of the encoder."""
+        if self.encoder is not None:
+            achieved = batch[self.task.next_achieved_goal]
+            mask = batch.get(("collector", "mask"), default=None)
+            self.encoder.update(batch["observation"], achieved, batch[self.task.desired_goal], mask=mask)
+
+    def batch_metrics(self, batch: TensorDictBase) -> Metrics:
+        """What the collected steps say of the policy."""
+        real = batch.get(("collector", "mask"), default=torch.ones_like(batch["next", "done"].squeeze(-1)))
+        return {
+            "train/entropy": -batch[self.actor.log_prob_keys[0]][real].mean().item(),
+            "train/success": (self.task.success(batch) & real).any(-1).float().mean().item(),
+            **self._policy_metrics(batch),
+        }
+
+    def components(self) -> dict[str, object]:
+        """Networks, optimizers, the environment's random state and the stored batches."""
+        moments = {"optimizer": self.optimizer} if hasattr(self.optimizer, "state_dict") else {}
+        replay = {} if self.replay is None else {"replay": StoredItems(self.replay)}
+        networks = {"critic": self.critic, "critic_optimizer": self.critic_optimizer}
+        return super().components() | networks | moments | replay
+
+    def warm_up(self) -> int:
+        """Take the first statistics of the encoder from random steps."""
+        if not self.warmup_steps or self.encoder is None:
+            return 0
+        steps = self.warmup_steps // self.env.batch_size.numel()
+        batch = self.finite(self.env.rollout(steps, break_when_any_done=False)).to(self.device)
+        self.encoder.update(batch["observation"], batch[self.task.achieved_goal], batch[self.task.desired_goal])
+        return batch.numel()
+
+    def _whole_episodes(self, env: EnvBase, batch_steps: int | None) -> int:
+        episodes = env.batch_size.numel() * self.horizon
+        if batch_steps is not None and batch_steps % episodes:
+            expected = f"a multiple of num_envs * horizon = {episodes}"
+            raise ValueError(refusal(self, "batch_steps", expected, batch_steps))
+        return batch_steps or episodes
+
+
+def encoder_of(actor: nn.Module) -> GoalNormalizer | PixelGoalEncoder | None:
+    """The part of a policy that keeps statistics of its inputs, if there is one."""
+    kinds = (GoalNormalizer, PixelGoalEncoder)
+    return next((module for module in actor.modules() if isinstance(module, kinds)), None)

@@ -1,0 +1,83 @@
+"""From collected trajectories to weighted, relabelled rows with advantages: one flow, one discount."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from torch import nn
+from torchrl import timeit
+from torchrl.envs import Compose
+
+from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.objectives import GoalVTrace, StateValue
+from torchrl_htrpo.transforms import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
+
+
+class HindsightPipeline(nn.Module):
+    """Relabel and weigh a batch of trajectories, then value it.
+
+    Args:
+        hindsight: goals, relabelling, weights: ``[N, T] -> [G, N, T]``.
+        value: writes the values of both states of each step.
+        advantage: writes advantages and value targets.
+    """
+
+    def __init__(self, hindsight: Compose, value: nn.Module, advantage: nn.Module) -> None:
+        super().__init__()
+        self.hindsight, self.value, self.advantage = hindsight, value, advantage
+
+    def forward(self, batch: TensorDictBase) -> TensorDictBase:
+        """Trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``."""
+        with timeit("hindsight"):
+            relabelled = self.hindsight(batch)
+        with timeit("value"):
+            return self.advantage(self.value(relabelled))
+
+
+def hindsight_pipeline(
+    actor: ProbabilisticTensorDictSequential,
+    critic: TensorDictModule,
+    task: GoalTask,
+    *,
+    gamma: float = 0.98,
+    goals: GoalSampler | None = None,
+    advantage: Callable[..., nn.Module] = GoalVTrace,
+    chunk_size: int = 8192,
+    **ratio: Any,
+) -> HindsightPipeline:
+    """Build the transforms of HTRPO, all with the same discount.
+
+    Args:
+        actor: the policy.
+        critic: the value operator.
+        task: goals and rewards.
+        gamma: the discount of weights and advantages.
+        goals: chooses hindsight goals. Default: 100 goals of :class:`HGFGoalSampler`, without those that held at the
+            start of their own trajectory.
+        advantage: makes the advantage estimator, called with ``gamma=``.
+        chunk_size: rows evaluated together; bounds the memory.
+        **ratio: for :class:`CumulativeGoalRatio` (``weighted``, ``per_decision``, ``finished``, ``normalization``).
+
+    Returns:
+        A module from trajectories ``[N, T]`` to rows ``[G, N, T]``.
+
+    Example:
+        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor, make_critic
+        >>> env, actor, critic = BitFlipEnv(4, num_envs=8), make_actor(CategoricalHead(4), 8), make_critic(8)
+        >>> pipeline = hindsight_pipeline(actor, critic, env.task(), gamma=0.9)
+        >>> rows = pipeline(env.rollout(4, actor))
+        >>> rows["advantage"].shape == (*rows["importance_weight"].shape, 1)
+        True
+    """
+    hindsight = Compose(
+        ShareStates(actor, critic),
+        goals or HGFGoalSampler(100, skip_held=task.reached),
+        HindsightRelabel(task),
+        CumulativeGoalRatio(actor, discount=gamma, chunk_size=chunk_size, **ratio),
+    )
+    return HindsightPipeline(hindsight, StateValue(critic, chunk_size=chunk_size), advantage(gamma=gamma))
