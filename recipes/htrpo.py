@@ -1,4 +1,4 @@
-"""HTRPO on a goal task: ``python recipes/htrpo.py task=reach`` (see ``torchrl_htrpo/recipes/htrpo.py``)."""
+"""``python recipes/htrpo.py``: see ``torchrl_htrpo/recipes/htrpo.py``."""
 
 from torchrl_htrpo.recipes.htrpo import main
 

@@ -60,7 +60,7 @@ def register_tasks(arguments: Sequence[str] = ()) -> None:
     """Make tasks known to Hydra that are a name of an environment: those of Fetch, and ids of gymnasium."""
     given = [text.removeprefix("task=").split(",") for text in arguments if text.startswith("task=")]
     ids = [name for names in given for name in names if GYMNASIUM_ID.fullmatch(name)]
-    tasks = {name: {"defaults": ["fetch"], "env": {"name": name}} for name in (*FETCH_TASKS, *ids)}
+    tasks = {name: {"defaults": ["/base/fetch"], "env": {"name": name}} for name in (*FETCH_TASKS, *ids)}
     register("task", tasks, "_global_")
 
 

@@ -239,3 +239,44 @@ class FirstOrder(Part):
 
     _target_: str = "torchrl_htrpo.optim.FirstOrderOptimizer"
     optimizer: Adam = field(default_factory=Adam)
+
+
+@dataclass
+class DQN(Part):
+    """Double DQN, for discrete actions."""
+
+    _target_: str = "torchrl_htrpo.recipes.agents.make_dqn"
+    epsilon: float = 0.2  # share of random actions while exploring
+
+
+@dataclass
+class DDPG(Part):
+    """DDPG, for continuous actions."""
+
+    _target_: str = "torchrl_htrpo.recipes.agents.make_ddpg"
+    epsilon: float = 0.3  # share of random actions while exploring
+    sigma: float = 0.2  # standard deviation of the noise on the others [largest action]
+    action_cost: float = 1.0  # weight of the mean squared action in the actor's loss
+
+
+@dataclass
+class FutureGoals:
+    """A goal that the same trajectory achieves later (HER's choice)."""
+
+    _target_: str = "torchrl_htrpo.transforms.FutureGoalSampler"
+    region: Any = None
+
+
+@dataclass
+class FinalGoals:
+    """The goal that the same trajectory achieves last."""
+
+    _target_: str = "torchrl_htrpo.transforms.FinalGoalSampler"
+
+
+@dataclass
+class InBox:
+    """The region of the original goals."""
+
+    _target_: str = "hydra.utils.get_method"
+    path: str = "torchrl_htrpo.transforms.functional.in_box"

@@ -41,6 +41,13 @@ TRUST_REGIONS = {
     "paper": {"trust_region": part.PaperTrustRegion, "normalization": "paper"},
     "hpg": {"trust_region": part.FirstOrder, "normalization": "per_decision"},
 }
+AGENTS = {"dqn": part.DQN, "ddpg": part.DDPG}
+HINDSIGHT = {  # of HER
+    "future": part.FutureGoals,
+    "final": part.FinalGoals,
+    "hgf": part.HGFGoals(_partial_=False),  # among the achieved goals of all drawn episodes
+    "future_in_region": part.FutureGoals(region=part.InBox()),  # HGF's filter, where any such goal is ahead
+}
 
 # What a change of the system changes, of the paper and its ablations.
 _TRPO = {"weighted": False, "lmbda": 0.97, "gradient_rows": None, "curvature_rows": None}  # ratios are 1
@@ -78,6 +85,8 @@ def register_all() -> None:
         ("goals", GOALS),
         ("advantage", ADVANTAGES),
         ("divergence", DIVERGENCES),
+        ("agent", AGENTS),
+        ("hindsight", HINDSIGHT),
     ):
         register(group, choices)
     register("head", {name: {"head": head, **MODE} for name, head in MIXTURES.items()}, "_global_")

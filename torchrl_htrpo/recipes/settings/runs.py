@@ -172,7 +172,11 @@ class EpochsConfig:
 class TRPOConfig(RunConfig):
     """TRPO on an ordinary gymnasium task."""
 
-    task: str = "Hopper-v5"  # the id of a gymnasium environment
+    total_steps: int = 300_000  # environment steps in all
+    num_envs: int = 4  # stepped one after another
+    input_clip: float | None = 10.0  # of normalised observations [standard deviations]
+    gamma: float = 0.99  # discount
+    env: str = "Hopper-v5"  # the id of a gymnasium environment
     head: Any = MISSING
     divergence: Any = MISSING
     trust_region: Any = MISSING

@@ -1,0 +1,73 @@
+"""The agents of the HER recipe: double DQN and DDPG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensordict.nn import TensorDictModule, TensorDictSequential
+from torch import nn
+from torchrl.data import Bounded
+from torchrl.envs import EnvBase
+from torchrl.modules import MLP, AdditiveGaussianModule, EGreedyModule, QValueModule, TanhModule, ValueOperator
+from torchrl.objectives import DQNLoss, LossModule
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.modules import action_features
+from torchrl_htrpo.objectives import ActionCostDDPGLoss
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What differs between the agents, all of which act on ``features`` of the (observation, goal) pair.
+
+    Args:
+        policy: the greedy policy.
+        noise: what exploration does to its action.
+        loss: TorchRL's, with its target networks.
+    """
+
+    policy: TensorDictSequential
+    noise: Sequence[nn.Module]
+    loss: LossModule
+
+
+def make_dqn(env: EnvBase, size: int, hidden: Sequence[int], device: str, *, epsilon: float) -> Agent:
+    """Double DQN, exploring with a random action now and then."""
+    spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
+    if not hasattr(spec.space, "n"):
+        raise ValueError(refusal("agent=dqn", "env", "an environment with discrete actions", spec, ["agent=ddpg"]))
+    q_values = MLP(size, count, num_cells=list(hidden), activation_class=nn.ReLU, device=device)
+    policy = TensorDictSequential(
+        TensorDictModule(q_values, ["features"], ["action_value"]), QValueModule(spec=spec, action_space="categorical")
+    )
+    loss = DQNLoss(policy, action_space="categorical", delay_value=True, double_dqn=True)
+    return Agent(policy, [EGreedyModule(spec, epsilon, epsilon, device=device)], loss)
+
+
+def make_ddpg(
+    env: EnvBase,
+    size: int,
+    hidden: Sequence[int],
+    device: str,
+    *,
+    epsilon: float,
+    sigma: float,
+    action_cost: float,
+) -> Agent:
+    """DDPG, exploring with a random action now and then and Gaussian noise otherwise; large actions cost."""
+    spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
+    if not isinstance(spec, Bounded):
+        raise ValueError(refusal("agent=ddpg", "env", "an environment with bounded continuous actions", spec, ["agent=dqn"]))
+    layers = {"num_cells": list(hidden), "activation_class": nn.ReLU, "device": device}
+    policy = TensorDictSequential(
+        TensorDictModule(MLP(size, count, **layers), ["features"], ["param"]),
+        TanhModule(in_keys=["param"], out_keys=["action"], spec=spec),
+    )
+    critic = ValueOperator(MLP(size + count, 1, **layers), ["features", "action"])
+    loss = ActionCostDDPGLoss(policy, critic, action_cost=action_cost, delay_actor=True, delay_value=True)
+    noise = [
+        AdditiveGaussianModule(spec, sigma_init=sigma, sigma_end=sigma, device=device),
+        EGreedyModule(spec, epsilon, epsilon, device=device),
+    ]
+    return Agent(policy, noise, loss)

@@ -1,0 +1,135 @@
+"""Measure a trained policy, record it as a GIF, or load it to act.
+
+    python recipes/evaluate.py run=outputs/htrpo_reach/2026-11-22_12-00-00 episodes=200
+    python -m torchrl_htrpo play run=outputs/htrpo_reach/2026-11-22_12-00-00 gif=reach.gif
+
+Without a display, set ``MUJOCO_GL=egl`` (or ``osmesa``) before drawing a Fetch task.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from tensordict.nn import TensorDictModuleBase, TensorDictSequential
+from torchrl.checkpoint import Checkpoint
+from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
+
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs import FiniteGuard
+from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
+from torchrl_htrpo.evaluation.rollout import evaluate
+from torchrl_htrpo.evaluation.video import record_gif
+from torchrl_htrpo.recipes import her, htrpo
+from torchrl_htrpo.recipes.command import run_recipe
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    run_recipe("evaluate", measure)
+
+
+def play() -> None:
+    """Record as the command line says."""
+    run_recipe("play", record)
+
+
+def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
+    """A trained policy, ready to act.
+
+    Reads tensors and JSON only; no code that lies in the folder is run. The policy samples its actions unless
+    ``set_exploration_type`` asks for the greedy ones.
+
+    Args:
+        run: the folder of a run of the HTRPO or HER recipe.
+        best: the checkpoint of the best evaluated policy; otherwise the last.
+        device: of the policy.
+
+    Returns:
+        A policy that reads ``observation`` and ``desired_goal`` and writes ``action``.
+
+    Raises:
+        FileNotFoundError: if there is no run or no checkpoint.
+        ValueError: if the run is not one on a goal task.
+    """
+    trained = configuration_of(run, device)
+    with closing(make_env(trained, seed=0)) as env:
+        return _load(trained, env, run, best)
+
+
+def measure(cfg: DictConfig) -> str:
+    """The success rate of a policy over many episodes, in one line."""
+    trained = configuration_of(cfg.run, cfg.device)
+    torch.manual_seed(cfg.seed)
+    with closing(make_env(trained, cfg.seed, num_envs=trained.num_envs)) as env:
+        actor = _load(trained, env, cfg.run, cfg.best)
+        found = evaluate(
+            env,
+            actor,
+            instantiate(trained.goal_task),
+            episodes=cfg.episodes,
+            horizon=trained.horizon,
+            seed=cfg.seed,
+            exploration=_exploration(trained),
+        )
+    return "RESULT " + " ".join(f"{name}={figure:.4g}" for name, figure in found.metrics().items())
+
+
+def record(cfg: DictConfig) -> str:
+    """Write a GIF of a policy; returns where it is."""
+    trained = configuration_of(cfg.run, cfg.device)
+    torch.manual_seed(cfg.seed)
+    with closing(make_env(trained, cfg.seed)) as env:
+        refuse_undrawable(env, trained.name)
+        actor, path = _load(trained, env, cfg.run, cfg.best), Path(cfg.gif)
+        settings = {"episodes": cfg.episodes, "horizon": trained.horizon, "size": cfg.size}
+        record_gif(env, actor, path, exploration=_exploration(trained), **settings)
+    return f"wrote {path}"
+
+
+def configuration_of(run: Path | str, device: str) -> DictConfig:
+    """The configuration that a run was trained with."""
+    path = Path(run) / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise FileNotFoundError(refusal("load_policy", "run", "the folder of a run (with .hydra/config.yaml)", str(run)))
+    trained = OmegaConf.load(path)
+    if not isinstance(trained, DictConfig) or "goal_task" not in trained:
+        raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
+    return OmegaConf.merge(trained, {"device": device})
+
+
+def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:
+    """The environment of a run, in this process."""
+    chosen = {"num_envs": num_envs, "num_workers": 0}
+    settings = {key: value for key, value in chosen.items() if key in trained.env}
+    return TransformedEnv(instantiate(trained.env, seed=seed, **settings), FiniteGuard())
+
+
+def refuse_undrawable(env: EnvBase, name: str) -> None:
+    """Refuse an environment that cannot draw itself, before anything else is done."""
+    try:
+        env.reset()
+        env.render(width=16, height=16)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise RuntimeError(f"play: gif: {name} cannot be drawn: {error}") from error
+
+
+def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> TensorDictModuleBase:
+    checkpoints = checkpoints_of(Path(run))
+    stored = checkpoints.best() if best else checkpoints.latest()
+    if stored is None:
+        raise FileNotFoundError(refusal("load_policy", "run", "the folder of a run with a checkpoint", str(run)))
+    if "agent" in trained:
+        encode, agent = her.make_networks(trained, env)
+        actor = TensorDictSequential(encode, agent.policy)
+    else:
+        actor, _ = htrpo.make_networks(trained, env)
+    load_data(Checkpoint(actor=actor), stored, map_location=trained.device)
+    return actor
+
+
+def _exploration(trained: DictConfig) -> ExplorationType:
+    return ExplorationType[trained.get("eval_exploration", "DETERMINISTIC")]

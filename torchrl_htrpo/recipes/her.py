@@ -1,0 +1,172 @@
+"""Hindsight experience replay with DQN or DDPG on a goal task.
+
+    python recipes/her.py task=reach
+    python recipes/her.py task=bitflip env.num_bits=16
+    python recipes/her.py task=reach agent=dqn +env.control=discrete
+
+Losses, target networks, exploration and the replay buffer are TorchRL's; the hindsight is two transforms on episodes
+drawn from the buffer. Source: https://arxiv.org/abs/1707.01495, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModule, TensorDictSequential
+from torch import Tensor, nn
+from torchrl import timeit
+from torchrl.data import LazyTensorStorage, ReplayBuffer
+from torchrl.envs import Compose, EnvBase
+from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
+
+from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.evaluation.checkpoints import StoredItems
+from torchrl_htrpo.modules import GoalNormalizer
+from torchrl_htrpo.objectives import BoundedTD0
+from torchrl_htrpo.recipes.agents import Agent
+from torchrl_htrpo.recipes.command import loop_settings, run_recipe
+from torchrl_htrpo.recipes.htrpo import make_evaluator
+from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.trainers import Evaluator, Trainer, descend, seed_everything
+from torchrl_htrpo.trainers.base import Metrics
+from torchrl_htrpo.transforms import HindsightReplay
+
+STORED = ("observation", "achieved_goal", "desired_goal", "action")
+STORED_AFTER = ("observation", "achieved_goal", "desired_goal", "reward", "terminated", "truncated")
+
+
+def main() -> None:
+    """Train as the command line says."""
+    run_recipe("her", train)
+
+
+def train(cfg: DictConfig) -> str:
+    """Train as configured; return the run in one line."""
+    return build(cfg).train()
+
+
+def build(cfg: DictConfig) -> HERTrainer:
+    """The trainer of a configuration."""
+    validate(cfg)
+    seed_everything(cfg.seed)
+    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    task = instantiate(cfg.goal_task)
+    task.check(env)
+    encode, agent = make_networks(cfg, env)
+    bound_targets(agent.loss, task, cfg.gamma, cfg.success_terminates)
+    return HERTrainer(cfg, env, task, encode, agent, make_evaluator(cfg, exam, task))
+
+
+class HERTrainer(Trainer):
+    """Store whole episodes, relabel a share of what is drawn from them, and update the agent on it.
+
+    Args:
+        cfg: the configuration.
+        env: a batch of goal-conditioned environments.
+        task: goals and rewards.
+        encode: observation and goal to ``features``.
+        agent: acts on the features and learns from them.
+        evaluator: of the greedy policy.
+    """
+
+    shown = ("critic/loss",)
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        env: EnvBase,
+        task: GoalTask,
+        encode: TensorDictModule,
+        agent: Agent,
+        evaluator: Evaluator,
+    ) -> None:
+        self.cfg, self.task, self.encode, self.agent = cfg, task, encode, agent
+        self.encode_next = TensorDictModule(
+            encode.module, [("next", key) for key in encode.in_keys], [("next", "features")]
+        )
+        self.optimizer = torch.optim.Adam(agent.loss.parameters(), lr=cfg.lr)
+        self.target = SoftUpdate(agent.loss, eps=cfg.polyak)
+        actor, batch_steps = TensorDictSequential(encode, agent.policy), cfg.num_envs * cfg.horizon
+        super().__init__(
+            env,
+            actor,
+            collecting_actor=TensorDictSequential(actor, *agent.noise),
+            batch_steps=batch_steps,
+            evaluator=evaluator,
+            save_every=cfg.save_every,
+            **loop_settings(cfg),
+        )
+        self.updates = max(round(cfg.updates_per_step * batch_steps), 1)
+        rows, ends = self.updates * cfg.batch_size, cfg.success_terminates
+        hindsight = HindsightReplay(task, rows, share=cfg.hindsight_share, success_terminates=ends)
+        self.replay = ReplayBuffer(
+            storage=LazyTensorStorage(cfg.buffer_steps // cfg.horizon, device=cfg.device),
+            transform=Compose(self._sampler(), hindsight),
+            batch_size=cfg.replay_episodes,
+        )
+
+    def update(self, batch: TensorDictBase) -> Metrics:
+        """Store the episodes of a batch, then update on rows of stored ones."""
+        batch = batch.reshape(-1, self.cfg.horizon)
+        self.replay.extend(batch.select(*STORED, *(("next", key) for key in STORED_AFTER)))
+        if isinstance(self.encode.module, GoalNormalizer):
+            self.encode.module.update(batch["observation"], batch["next", "achieved_goal"], batch["desired_goal"])
+        with timeit("replay"):
+            rows = self.encode_next(self.encode(self.replay.sample()))
+        with timeit("update"):
+            for index, part in enumerate(rows.split(self.cfg.batch_size), self.run.iterations * self.updates + 1):
+                losses = self.agent.loss(part)
+                descend(self.optimizer, total(losses))
+                if index % self.cfg.target_every == 0:
+                    self.target.step()
+        return {
+            "train/success": self.task.success(batch).any(-1).float().mean().item(),
+            "hindsight/reached_share": self.task.success(rows).float().mean().item(),
+            "critic/loss": losses["loss_value" if "loss_value" in losses else "loss"].item(),
+        }
+
+    def components(self) -> dict[str, object]:
+        """Networks with their targets, the optimizer, the stored episodes and the environment's random state."""
+        learner = {"loss": self.agent.loss, "optimizer": self.optimizer, "buffer": StoredItems(self.replay)}
+        return super().components() | learner
+
+    def _sampler(self) -> Any:
+        return instantiate(self.cfg.hindsight)
+
+
+def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agent]:
+    """What turns observation and goal into features, and the agent on top of it.
+
+    The features are made outside the loss: TorchRL's target updates leave buffers alone, so a normaliser inside the
+    target networks would keep the statistics it was born with.
+    """
+    sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
+    join = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else Join()
+    encode = TensorDictModule(join, ["observation", "desired_goal"], ["features"]).to(cfg.device)
+    return encode, instantiate(cfg.agent)(env, sum(sizes), cfg.hidden_sizes, cfg.device)
+
+
+class Join(nn.Module):
+    """Features without a normaliser."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Join along the last dimension."""
+        return torch.cat(inputs, -1)
+
+
+def bound_targets(loss: LossModule, task: GoalTask, gamma: float, success_terminates: bool) -> None:
+    """Give a loss one-step targets within what the rewards of the task add up to; an end at a success pays it once."""
+    low, high = task.reward_range
+    low, high = low / (1 - gamma), high if success_terminates else high / (1 - gamma)
+    network = loss.actor_critic if isinstance(loss, DDPGLoss) else loss.value_network
+    loss.make_value_estimator(BoundedTD0, gamma=gamma, value_network=network, low=low, high=high)
+    loss.set_keys()  # tells the estimator where the loss keeps its values
+
+
+def total(losses: TensorDictBase) -> Tensor:
+    """The sum of a loss's terms; its other entries are diagnostics."""
+    return torch.stack([value for key, value in losses.items() if key.startswith("loss")]).sum()
