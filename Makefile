@@ -23,7 +23,7 @@ help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 train: $(VENV)/.robotics  ## train HTRPO on FetchReach (ARGS='task=push' for another task or setting)
-	$(HEAVY) $(BIN)/python recipes/htrpo_fetch.py task=reach $(if $(findstring task=,$(ARGS)),,+preset=fast) $(ARGS)
+	$(HEAVY) $(BIN)/python recipes/htrpo.py task=reach $(if $(findstring task=,$(ARGS)),,preset=fast) $(ARGS)
 
 test: $(VENV)/.dev lint docs pytest  ## lint, types, documentation, tests and doctests
 

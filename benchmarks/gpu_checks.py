@@ -55,9 +55,9 @@ from torchrl_htrpo.optim.vectors import dot
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL_ROWS = 1 << 22
-PUSH = ("htrpo_fetch", "task=push", "total_steps=400000", "eval_every=5", "target_success=0.9", "chunk_rows=524288")
+PUSH = ("htrpo", "task=push", "total_steps=400000", "eval_every=5", "target_success=0.9", "chunk_rows=524288")
 RUNS = {
-    "bits16": ("htrpo_bitflip", "num_bits=16", "total_steps=10000", "chunk_rows=524288"),
+    "bits16": ("htrpo", "task=bitflip", "env.num_bits=16", "total_steps=10000", "chunk_rows=524288"),
     "push": PUSH,
     "push_warp": (*PUSH, "+env.engine=warp", "env.device=${device}"),
 }

@@ -2,7 +2,7 @@
 
 For each checkpoint of a Fetch run: collect 64 episodes, relabel and weigh them as the run is configured, and prune.
 
-    python recipes/htrpo_fetch.py task=reach hydra.run.dir=outputs/reach
+    python recipes/htrpo.py task=reach hydra.run.dir=outputs/reach
     python benchmarks/pruned_rows.py outputs/reach
 
 Output: ``FIGURE kept_<steps>_<bound> share`` of the live rows, and their number and effective sample size.

@@ -24,7 +24,7 @@ def test_every_head_is_in_its_table_with_its_configuration():
     heads = {name for name in torchrl_htrpo.__all__ if name.endswith("Head") and name != "PolicyHead"}
     rows = re.findall(r"^\| \{class\}`~torchrl_htrpo\.modules\.(\w+)` \| `(\w+)` \|", PAGE, re.MULTILINE)
     assert {name for name, _ in rows} == heads
-    configured = {path.stem for path in (ROOT / "recipes/config/head").glob("*.yaml")}
-    assert {config for _, config in rows} == configured
+    configured = HEADS | MIXTURES
+    assert {config for _, config in rows} == set(configured)
     for name, config in rows:
-        assert name in (ROOT / f"recipes/config/head/{config}.yaml").read_text()
+        assert OmegaConf.structured(configured[config])["_target_"].rpartition(f".{name}")[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 RECIPES = Path(__file__).parents[1]
-BASES = {file.stem for file in (RECIPES / "config").glob("*.yaml")}
 # One core each: several runs at once are worth more than several threads in one. Freed tensors stay with the process
 # (MALLOC_* are read by glibc only): several times faster on shared cores.
 ONE_CORE = {
@@ -59,10 +57,7 @@ class Job:
         """Run it, or go on with it; one line says how it went."""
         if self.done:
             return f"done before: {self}"
-        if (begun := (self.folder / "checkpoints").exists()) and not resumable(self.recipe):
-            shutil.rmtree(self.folder)
-            begun = False
-        more = [f"resume={self.folder}"] if begun else []
+        more = [f"resume={self.folder}"] if (self.folder / "checkpoints").exists() else []
         self.folder.mkdir(parents=True, exist_ok=True)
         recipe, *settings = self.settings
         script = str(RECIPES / f"{recipe}.py")
@@ -78,13 +73,6 @@ class Job:
         return f"{self.task}, {self.system}, seed {self.seed}"
 
 
-def resumable(recipe: str) -> bool:
-    """Whether a recipe can go on with a broken run: its configuration, or one it begins with, has the key."""
-    cfg = OmegaConf.load(RECIPES / "config" / f"{recipe}.yaml")
-    # Composing would need Hydra, which has one configuration at a time and is busy with this one's.
-    return "resume" in cfg or any(resumable(base) for base in cfg.get("defaults", []) if base in BASES)
-
-
 def jobs_of(cfg: DictConfig) -> Iterator[Job]:
     """Every run of an entry, seeds last: the first of each system comes before the second of any."""
     for seed in range(cfg.first_seed, cfg.first_seed + cfg.seeds):
@@ -92,7 +80,7 @@ def jobs_of(cfg: DictConfig) -> Iterator[Job]:
             base, own = cfg.tasks[task], cfg.entry.runs[task][system] or {}
             steps = cfg.steps or own.get("steps", base.steps)
             # A system with a recipe of its own says all; else it is a preset of the task's recipe, or says what it is.
-            chosen = own.get("overrides", [f"+system={system}"])
+            chosen = own.get("overrides", [f"system={system}"])
             overrides = (*(() if "recipe" in own else base.overrides), *chosen, f"total_steps={steps}", *cfg.overrides)
             yield Job(task, system, seed, own.get("recipe", base.recipe), overrides, Path(cfg.runs).absolute())
 

@@ -12,18 +12,26 @@ from pathlib import Path
 
 from torchrl_htrpo.records import read_table
 from torchrl_htrpo.records.checkpoints import checkpoints_of
+from torchrl_htrpo.recipes.command import SCHEMAS
+from torchrl_htrpo.recipes.settings import validate
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
+CONF = ROOT / "torchrl_htrpo" / "recipes" / "conf"
+TASKS = ("bitflip", "maze", "pacman", "detour", "hidden_gap", "gear_shift")
+# What is run under a name: a recipe and the choice of its task.
+NAMED = {f"htrpo_{task}": ("htrpo", f"task={task}") for task in TASKS}
+NAMED |= {f"her_{task}": ("her", f"task={task}") for task in ("bitflip", "detour")}
+NAMED |= {"htrpo_fetch": ("htrpo", "task=reach"), "her_fetch": ("her", "task=reach")}
 EXAM = ("eval_episodes=4", "final_episodes=4")
 TINY = {
-    "htrpo_bitflip": ("num_bits=4", "hidden_sizes=[8]", "critic.updates=2", "target_success=null", *EXAM),
+    "htrpo_bitflip": ("env.num_bits=4", "hidden_sizes=[8]", "critic.updates=2", "target_success=null", *EXAM),
     "htrpo_fetch": (
         "num_envs=4",
         "horizon=5",
         "batch_steps=20",
         "warmup_steps=20",
-        "num_threads=1",
+        "env.num_threads=1",
         "hidden_sizes=[8]",
         "num_goals=6",
         "gradient_rows=64",
@@ -37,14 +45,22 @@ STEPS = {"htrpo_bitflip": 64, "htrpo_fetch": 20}  # of an iteration
 WARMUP = {"htrpo_bitflip": 0, "htrpo_fetch": 20}
 
 
+def check(name: str, cfg) -> None:
+    """Validate the configuration of a recipe."""
+    validate(cfg, SCHEMAS[NAMED.get(name, (name,))[0]])
+
+
 def budget(name: str, iterations: int) -> str:
     """The budget of so many iterations."""
     return f"total_steps={WARMUP[name] + iterations * STEPS[name]}"
 
 
 def command(script: str, *overrides: str) -> list[str]:
-    """The command line of a recipe."""
-    return [sys.executable, "-W", "ignore", str(RECIPES / f"{script}.py"), *overrides]
+    """The command line of a recipe, or of one with its task."""
+    if script == "play":
+        return [sys.executable, "-W", "ignore", "-m", "torchrl_htrpo", "play", *overrides]
+    script, *task = NAMED.get(script, (script,))
+    return [sys.executable, "-W", "ignore", str(RECIPES / f"{script}.py"), *task, *overrides]
 
 
 def environment() -> dict[str, str]:

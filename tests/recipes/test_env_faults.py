@@ -38,7 +38,7 @@ def processes(mark: str) -> list[str]:
 def test_two_halves_on_gymnasium_with_and_without_workers_are_the_whole_bit_for_bit(trained, tmp_path):
     whole, half = tmp_path / "whole", tmp_path / "half"
     trained("htrpo_fetch", *walking(), budget("htrpo_fetch", 4), directory=whole)
-    trained("htrpo_fetch", *walking(), "num_workers=2", budget("htrpo_fetch", 2), directory=half)
+    trained("htrpo_fetch", *walking(), "env.num_workers=2", budget("htrpo_fetch", 2), directory=half)
     trained("htrpo_fetch", *walking(), budget("htrpo_fetch", 4), f"resume={half}", directory=tmp_path)
     assert len(metrics(whole)["critic/loss"]) == 4
     assert_same(whole, half)
@@ -70,13 +70,13 @@ def metrics_so_far(folder: Path) -> list[str]:
     ],
 )
 def test_a_run_whose_worker_dies_says_so_and_goes_on_to_the_end_of_the_unbroken_one(fault, said, trained, tmp_path):
-    fixed = walking(f"'{fault}'", "num_workers=2", "timeout=2", episode=5, once=tmp_path / "seen")
+    fixed = walking(f"'{fault}'", "env.num_workers=2", "env.timeout=2", episode=5, once=tmp_path / "seen")
     settings = (*fixed, budget("htrpo_fetch", 4))
     with pytest.raises(EnvFailure, match=said):
         trained("htrpo_fetch", *settings, directory=tmp_path / "run")
     assert not multiprocessing.active_children()
     trained("htrpo_fetch", *settings, f"resume={tmp_path / 'run'}", directory=tmp_path)
-    trained("htrpo_fetch", *settings, "num_workers=0", directory=tmp_path / "whole")  # the fault has been seen
+    trained("htrpo_fetch", *settings, "env.num_workers=0", directory=tmp_path / "whole")  # the fault has been seen
     assert_same(tmp_path / "whole", tmp_path / "run")
     assert not multiprocessing.active_children()
 
@@ -84,7 +84,7 @@ def test_a_run_whose_worker_dies_says_so_and_goes_on_to_the_end_of_the_unbroken_
 @pytest.mark.slow
 def test_a_hang_ends_the_process_of_a_run_in_time_and_nobody_is_left(tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", str(tmp_path))
-    fixed = walking("hangs", "num_workers=2", "timeout=2", episode=4, step=1)
+    fixed = walking("hangs", "env.num_workers=2", "env.timeout=2", episode=4, step=1)
     since = time.monotonic()
     done = run("htrpo_fetch", *TINY["htrpo_fetch"], *fixed, budget("htrpo_fetch", 4), folder=tmp_path)
     assert done.returncode == 1 and time.monotonic() - since < 150

@@ -11,12 +11,12 @@ from torchrl_htrpo.records import read_table
 @pytest.mark.parametrize("preset", ["paper", "discrete", "mixed", "fast"])
 def test_every_preset_takes_a_step(preset, trained, tmp_path):
     pytest.importorskip("mujoco")
-    trained("htrpo_fetch", f"+preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
+    trained("htrpo_fetch", f"preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
     assert read_table(tmp_path / "metrics.csv")["step/accepted"][0][1] == 1
 
 
 def test_the_paper_preset_is_tables_2_and_3(configured):
-    cfg = configured("htrpo_fetch", "+preset=paper", tiny=False)
+    cfg = configured("htrpo_fetch", "preset=paper", tiny=False)
     assert (cfg.batch_steps, cfg.num_goals, cfg.gamma, list(cfg.hidden_sizes)) == (3200, 100, 0.98, [256, 256, 256])
     assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization, cfg.finished) == (5e-4, 20, "paper", "left_out")
     assert (cfg.trust_region.max_divergence, cfg.trust_region.damping) == (2e-5, 1e-3)
@@ -25,7 +25,7 @@ def test_the_paper_preset_is_tables_2_and_3(configured):
 
 
 def test_the_fast_preset_lowers_budgets_and_nothing_else(configured):
-    plain, fast = (configured("htrpo_fetch", *extra, tiny=False) for extra in ((), ("+preset=fast",)))
+    plain, fast = (configured("htrpo_fetch", *extra, tiny=False) for extra in ((), ("preset=fast",)))
     for keys in (["gradient_rows"], ["curvature_rows"], ["critic", "batch_size"]):
         *path, last = keys
         there, here = (cfg[path[0]] if path else cfg for cfg in (plain, fast))
@@ -35,7 +35,7 @@ def test_the_fast_preset_lowers_budgets_and_nothing_else(configured):
 
 
 def test_the_discrete_preset_is_table_2(configured):
-    cfg = configured("htrpo_fetch", "+preset=discrete", tiny=False)
+    cfg = configured("htrpo_fetch", "preset=discrete", tiny=False)
     assert (cfg.batch_steps, cfg.env.control) == (1600, "discrete")
     assert cfg.batch_steps % (cfg.num_envs * cfg.horizon) == 0
 
@@ -54,7 +54,7 @@ def test_a_head_of_parts_on_a_plain_action_says_what_is_missing(trained, tmp_pat
 
 
 def test_every_estimate_of_a_step_is_reported(trained, tmp_path):
-    trained("htrpo_bitflip", "+preset=estimates", budget("htrpo_bitflip", 2), directory=tmp_path)
+    trained("htrpo_bitflip", "preset=estimates", budget("htrpo_bitflip", 2), directory=tmp_path)
     table = read_table(tmp_path / "metrics.csv")
     found = {name: dict(entries) for name, entries in table.items()}
     # All rows are in gradient and curvature: the estimate by QKL is the divergence of the step itself.
@@ -68,7 +68,7 @@ def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_pat
     """The normaliser moves after the step, the estimates do not see it."""
     pytest.importorskip("mujoco")
     never = ("trust_region.search.accept_ratio=1.0", "trust_region.search.max_trials=1", "max_kl=100.0")
-    trained("htrpo_fetch", "+preset=estimates", *never, budget("htrpo_fetch", 1), directory=tmp_path)
+    trained("htrpo_fetch", "preset=estimates", *never, budget("htrpo_fetch", 1), directory=tmp_path)
     table = read_table(tmp_path / "metrics.csv")
     assert table["step/accepted"][0][1] == 0
     for name in ("kl", "qkl", "sampled_kl"):
@@ -93,7 +93,7 @@ def test_a_mixture_is_examined_by_its_mode_unless_the_task_says_otherwise(recipe
     [
         ("htrpo_bitflip", [], "TD0Estimator"),  # goals that were reached by luck
         ("htrpo_bitflip", ["advantage=goal_vtrace"], "GoalVTrace"),
-        ("htrpo_bitflip", ["+system=trpo"], "GAE"),
+        ("htrpo_bitflip", ["system=trpo"], "GAE"),
         ("htrpo_fetch", [], "GoalVTrace"),
         ("htrpo_maze", [], "GoalVTrace"),
     ],

@@ -9,9 +9,10 @@ import imageio.v3 as imageio
 import pytest
 from safetensors.torch import load_file
 
-from tests.recipes.runs import RECIPES, TINY, budget, run
+from tests.recipes.runs import TINY, budget, run
 from torchrl_htrpo.records import read_table
 from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.recipes.settings import groups
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
 
@@ -41,30 +42,37 @@ def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
     assert start["versions"].keys() >= {"python", "torch", "torchrl", "tensordict", "torchrl_htrpo"}
     assert start["machine"].keys() >= {"processor", "cores", "torch_threads", "gpu"}
 
-    drawing = ("gif=policy.gif", "gif_episodes=1") if recipe == "htrpo_fetch" else ()
-    which = f"best={str(not drawing).lower()}"
-    examined = run("evaluate", "run=made", "episodes=3", which, *drawing, folder=tmp_path)
-    if drawing and examined.returncode and re.search(r"EGL|OpenGL|MUJOCO_GL", examined.stderr):
-        examined = run("evaluate", "run=made", "episodes=3", folder=tmp_path)  # this machine cannot draw
-    elif drawing:
-        assert len(imageio.imread(tmp_path / "policy.gif")) == 5
+    examined = run("evaluate", "run=made", "episodes=3", "best=true", folder=tmp_path)
     assert examined.returncode == 0, examined.stderr[-2000:]
     assert figures(examined.stdout.splitlines()[-1])["episodes"] == "3"
+    if recipe == "htrpo_fetch":
+        drawn = run("play", "run=made", "gif=policy.gif", "episodes=1", folder=tmp_path)
+        assert drawn.returncode == 0 or re.search(r"EGL|OpenGL|MUJOCO_GL", drawn.stderr), drawn.stderr[-2000:]
+        assert drawn.returncode or len(imageio.imread(tmp_path / "policy.gif")) == 5
+    assert {path.name for path in tmp_path.iterdir()} <= {"made", "policy.gif"}
 
 
 @pytest.mark.parametrize("recipe", TINY)
-@pytest.mark.parametrize("group", ["advantage", "divergence", "goals", "trust_region"])
-def test_every_choice_takes_a_step(recipe, group, trained, tmp_path):
+@pytest.mark.parametrize(
+    ("group", "choices"),
+    [
+        ("advantage", groups.ADVANTAGES),
+        ("divergence", groups.DIVERGENCES),
+        ("goals", groups.GOALS),
+        ("trust_region", groups.TRUST_REGIONS),
+    ],
+)
+def test_every_choice_takes_a_step(recipe, group, choices, trained, tmp_path):
     if recipe == "htrpo_fetch":
         pytest.importorskip("mujoco")
-    for file in sorted((RECIPES / "config" / group).glob("*.yaml")):
-        folder = tmp_path / file.stem
-        result = figures(trained(recipe, f"{group}={file.stem}", budget(recipe, 1), directory=folder))
+    for choice in choices:
+        folder = tmp_path / choice
+        result = figures(trained(recipe, f"{group}={choice}", budget(recipe, 1), directory=folder))
         assert result["env_steps"] == budget(recipe, 1).split("=")[1]
         table = read_table(folder / "metrics.csv")
         assert len(table["critic/loss"]) == 1 and table["critic/loss"][0][1] >= 0
         # The plain sampled KL has a Hessian of either sign: its step may be refused.
-        assert table["step/accepted"][0][1] == 1 or file.stem == "sampled_kl"
+        assert table["step/accepted"][0][1] == 1 or choice == "sampled_kl"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
 
 def test_the_halves_of_a_first_order_run_are_the_whole_bit_for_bit(trained, tmp_path):
     """The moments of HPG's optimizer come along."""
-    name, hpg = "htrpo_bitflip", "+system=hpg"
+    name, hpg = "htrpo_bitflip", "system=hpg"
     trained(name, hpg, budget(name, 4), directory=tmp_path / "whole")
     trained(name, hpg, budget(name, 2), directory=tmp_path / "half")
     trained(name, hpg, budget(name, 4), f"resume={tmp_path / 'half'}", directory=tmp_path)
@@ -62,7 +62,7 @@ def test_the_number_of_threads_of_the_physics_changes_nothing(trained, tmp_path)
     pytest.importorskip("mujoco")
     for threads in (1, 3):
         folder = tmp_path / str(threads)
-        trained("htrpo_fetch", f"num_threads={threads}", budget("htrpo_fetch", 2), directory=folder)
+        trained("htrpo_fetch", f"env.num_threads={threads}", budget("htrpo_fetch", 2), directory=folder)
     assert_same(tmp_path / "1", tmp_path / "3")
 
 

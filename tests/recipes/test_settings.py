@@ -1,132 +1,115 @@
-"""A wrong setting is refused before any work: with the key, its value, and what it may be."""
+"""A wrong setting is refused before any work, by name, with what it may be."""
 
 from __future__ import annotations
 
-import math
+import re
 
 import pytest
+from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tests.recipes.runs import TINY, run
+from tests.recipes.runs import check, TINY, run
+from torchrl_htrpo.recipes.command import refuse_unknown_keys
+from torchrl_htrpo.recipes.settings import groups, lasting
+from torchrl_htrpo.recipes.settings.runs import FREE
+
+HTRPO_TASKS = ["htrpo_bitflip", "htrpo_fetch", "htrpo_maze", "htrpo_pacman", "htrpo_detour", "htrpo_hidden_gap"]
 
 
-@pytest.fixture
-def settings(importable):
-    import settings
-
-    return settings
+@pytest.mark.parametrize("recipe", [*HTRPO_TASKS, "htrpo_gear_shift", "her_bitflip", "her_detour", "her_fetch", "trpo"])
+def test_the_shipped_settings_are_accepted(recipe, configured):
+    check(recipe, configured(recipe, tiny=False))
 
 
-def leaves(cfg, prefix=""):
-    for key, value in cfg.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{prefix}{key}"
+@pytest.mark.parametrize("override", ["trust_region=paper", "trust_region=hpg", "preset=paper", "preset=estimates"])
+def test_the_shipped_choices_are_accepted(override, configured):
+    check("htrpo", configured("htrpo_fetch", override, tiny=False))
 
 
-@pytest.mark.parametrize("recipe", TINY)
-@pytest.mark.parametrize("preset", ["library", "paper"])
-def test_the_shipped_settings_are_accepted(recipe, preset, configured, settings):
-    settings.check(configured(recipe, f"trust_region={preset}", tiny=False))
-
-
-@pytest.mark.parametrize("recipe", TINY)
-def test_every_number_of_the_configuration_has_a_range(recipe, configured, settings):
-    raw = OmegaConf.to_container(configured(recipe, tiny=False))  # references are ranged where they point to
-    assert set(leaves(raw)) <= settings.RANGES.keys()
-
-
-BAD = {
-    "max_kl": -1,
-    "num_goals": 0,
-    "horizon": 0,
-    "num_envs": -3,
-    "num_threads": 0,
-    "gamma": 1.5,
-    "lmbda": -0.1,
-    "critic.updates": 0,
-    "critic.lr": "nan",
-    "critic.batch_size": 2.5,
-    "total_steps": "many",
-    "seed": -1,
-    "target_success": 2,
-    "hidden_sizes": "[8,0]",
-    "gradient_rows": 0,
-    "chunk_rows": "null",
-    "eval_every": 0,
-    "goal_task.reached.threshold": 0,
-    "trust_region.search.divergence_tolerance": 0.5,
+# Refused while Hydra composes the configuration: wrong types, unknown choices and keys.
+WRONG = {
+    "weighted=maybe": "weighted",
+    "logger=foo": "csv, tensorboard, wandb",
+    "finished=foo": "foo",
+    "eval_exploration=GREEDY": "DETERMINISTIC, MODE, RANDOM",
+    "goal_task.reward=foo": "sparse, paper_code, her, dense",
+    "hidden_sizes=8": "hidden_sizes",
+    "critic.batch_size=2.5": "critic.batch_size",
+    "total_steps=many": "total_steps",
+    "chunk_rows=null": "chunk_rows",
+    "head.init_scale=wide": "init_scale",
+    "head.foo=1": "Key 'foo' not in 'GaussianHead'",
+    "goals.distance=far": "euclidean, density",
+    "task=reech": "reech.*bitflip.*reach",
+    "goals=foo": "hgf",
 }
 
 
-@pytest.mark.parametrize(("key", "value"), BAD.items())
-def test_a_value_outside_its_range_is_refused_by_name(key, value, configured, settings):
-    cfg = configured("htrpo_fetch", f"{key}={value}")
-    with pytest.raises(ValueError, match=r"^htrpo_fetch_reach: ") as refused:
-        settings.check(cfg)
-    shown = "null" if value == "null" else OmegaConf.select(cfg, key)
-    assert f"{key}={shown} must be {settings.RANGES[key]}" in str(refused.value)
+@pytest.mark.parametrize(("override", "said"), WRONG.items())
+def test_a_wrong_type_choice_or_key_is_refused_while_composing(override, said, configured):
+    with pytest.raises(HydraException) as refused:
+        configured("htrpo_fetch", override)
+    told = f"{refused.value} {refused.value.__cause__}"
+    assert re.search(said, told, re.DOTALL)
 
 
-def test_every_wrong_value_is_named_at_once(configured, settings):
-    with pytest.raises(ValueError, match=r"horizon=0 .*; .*gamma=7"):
-        settings.check(configured("htrpo_fetch", "gamma=7", "horizon=0"))
+BAD = {
+    "max_kl=-1": "max_kl must be above 0, got -1.0",
+    "num_goals=0": "num_goals must be at least 1, got 0",
+    "horizon=0": "horizon must be at least 1, got 0",
+    "num_envs=-3": "num_envs must be at least 1, got -3",
+    "gamma=1.5": "gamma must be at least 0 and at most 1, got 1.5",
+    "lmbda=-0.1": "lmbda must be at least 0",
+    "critic.updates=0": "CriticConfig: updates must be at least 1, got 0",
+    "critic.lr=nan": "lr must be above 0, got nan",
+    "seed=-1": "seed must be at least 0",
+    "target_success=2": "target_success must be above 0 and at most 1, got 2.0",
+    "hidden_sizes=[8,0]": "hidden_sizes must be at least 1, got [8, 0]",
+    "gradient_rows=0": "gradient_rows must be at least 1, got 0",
+    "eval_every=0": "eval_every must be at least 1",
+    "batch_steps=30": "batch_steps must be a multiple of num_envs * horizon = 20, got 30",
+    "total_steps=39": "total_steps must be at least warmup_steps + one batch = 40, got 39",
+    "warmup_steps=22": "warmup_steps must be a multiple of num_envs = 4",
+    "warmup_steps=0": "warmup_steps must be a multiple of num_envs = 4, above 0 with normalize, got 0",
+}
+
+
+@pytest.mark.parametrize(("override", "said"), BAD.items())
+def test_a_value_outside_its_range_is_refused_by_name(override, said, configured):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check("htrpo", configured("htrpo_fetch", override))
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("recipe", "override", "said"),
     [
-        ("batch_steps=30", r"batch_steps=30 must be a multiple of num_envs \* horizon = 20"),
-        ("total_steps=39", "total_steps=39 must be at least 40"),
-        ("warmup_steps=22", "warmup_steps=22 must be a multiple of num_envs = 4"),
-        ("warmup_steps=0", "warmup_steps=0 must be .* above 0 with normalize"),
+        ("htrpo_bitflip", "horizon=3", "horizon must be env.num_bits = 4, got 3"),
+        ("her_fetch", "buffer_steps=20", "buffer_steps must be at least one batch = 400, got 20"),
+        ("her_bitflip", "gamma=1.0", "gamma must be below 1"),
+        ("her_bitflip", "polyak=1.5", "polyak must be at least 0 and at most 1, got 1.5"),
+        ("trpo", "critic.epochs=0", "epochs must be at least 1, got 0"),
     ],
 )
-def test_sizes_that_do_not_fit_together_are_refused(override, said, configured, settings):
-    with pytest.raises(ValueError, match=said):
-        settings.check(configured("htrpo_fetch", override))
-
-
-def test_bit_flipping_lasts_as_many_steps_as_there_are_bits(configured, settings):
-    with pytest.raises(ValueError, match="horizon=3 must be num_bits = 4"):
-        settings.check(configured("htrpo_bitflip", "horizon=3"))
-
-
-RANGE = st.tuples(st.floats(-5, 5), st.floats(0, 9), st.booleans(), st.booleans(), st.booleans())
-VALUE = st.one_of(st.none(), st.booleans(), st.integers(-10, 10), st.floats(), st.text(max_size=3))
-
-
-@given(RANGE, VALUE)
-def test_a_range_holds_what_it_says(importable, parts, value):
-    from settings import Range
-
-    low, width, above, whole, optional = parts
-    allowed = Range(low, low + width, above, whole, optional)
-    if value is None:
-        assert (value in allowed) is optional
-    elif isinstance(value, bool | str):
-        assert value not in allowed
-    else:
-        inside = low < value <= low + width or (value == low and not above)
-        right = isinstance(value, int) or (not whole and math.isfinite(value))
-        assert (value in allowed) is (inside and right)
+def test_what_does_not_fit_together_is_refused(recipe, override, said, configured):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check(recipe, configured(recipe, override))
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 200), st.integers(0, 40), st.integers(1, 400))
-def test_accepted_sizes_are_whole_episodes_and_leave_room_for_a_batch(importable, envs, horizon, batch, warmup, total):
-    from settings import check
+def test_accepted_sizes_are_whole_episodes_and_leave_room_for_a_batch(envs, horizon, batch, warmup, total):
+    from torchrl_htrpo.recipes.settings import HTRPOConfig
 
     sizes = {"num_envs": envs, "horizon": horizon, "batch_steps": batch, "warmup_steps": warmup, "total_steps": total}
-    cfg = OmegaConf.create({"name": "sizes", "normalize": False, **sizes})
-    fits = batch % (envs * horizon) == 0 and total >= warmup + batch and warmup % envs == 0
-    if fits:
-        check(cfg)
+    choices = dict.fromkeys(("head", "goals", "advantage", "divergence", "trust_region"))
+    task = {"name": "sizes", "normalize": False, "env": {}, "goal_task": {"reached": None}}
+    cfg = OmegaConf.merge(OmegaConf.structured(HTRPOConfig), {**choices, **task, **sizes})
+    if batch % (envs * horizon) == 0 and total >= warmup + batch and warmup % envs == 0:
+        check("htrpo", cfg)
     else:
         with pytest.raises(ValueError, match="sizes: .* must be"):
-            check(cfg)
+            check("htrpo", cfg)
 
 
 @pytest.mark.parametrize(
@@ -136,47 +119,60 @@ def test_accepted_sizes_are_whole_episodes_and_leave_room_for_a_batch(importable
         ("critic.update=4", "critic.update is not a key; did you mean critic.updates?"),
         ("goal=hgf", "goal is not a key; did you mean goals?"),
         ("+num_evns=4", "num_evns is not a key; did you mean num_envs?"),
+        ("num_bits=16", "num_bits is not a key"),
         ("zzzzzz=1", "zzzzzz is not a key"),
     ],
 )
-def test_a_key_that_nobody_reads_is_refused_and_the_nearest_named(argument, said, settings):
-    with pytest.raises(SystemExit) as refused:
-        settings.refuse_unknown_keys("htrpo_fetch", ["task=push", argument])
-    assert str(refused.value) == f"htrpo_fetch: {said}"
+def test_an_unknown_key_is_refused_and_the_nearest_named(argument, said):
+    with pytest.raises(SystemExit, match=re.escape(f"htrpo: {said}")):
+        refuse_unknown_keys("htrpo", ["task=push", argument])
 
 
-def test_keys_that_are_read_pass(settings):
+def test_known_keys_pass():
     arguments = ["task=push", "goals=uniform", "critic.lr=1e-3", "+env.control=discrete", "hydra.run.dir=x", "-m"]
-    settings.refuse_unknown_keys("htrpo_fetch", [*arguments, "~critic.lr", "hidden_sizes=[8,8]", "seed=1,2"])
+    more = ["~critic.lr", "hidden_sizes=[8,8]", "seed=1,2", "head.spread=0.1", "preset=fast", "system=hpg"]
+    refuse_unknown_keys("htrpo", [*arguments, *more, "goal_task.reached.threshold=0.1", "hydra/launcher=joblib"])
 
 
-def test_keys_of_a_chosen_group_pass_and_those_of_another_do_not(settings):
-    settings.refuse_unknown_keys(
-        "htrpo_fetch", ["head=gmm", "head.num_components=2", "+preset=mixed", "head.heads=null"]
-    )
-    settings.refuse_unknown_keys("htrpo_fetch", ["head=gaussian,gmm", "head.spread=0.1"])
-    with pytest.raises(SystemExit, match=r"htrpo_fetch: head.spread is not a key"):
-        settings.refuse_unknown_keys("htrpo_fetch", ["head=tanh_normal", "head.spread=0.1"])
+def test_every_group_has_its_choices_in_the_store(configured):
+    for group, choices in {"head": groups.HEADS | groups.MIXTURES, "goals": groups.GOALS}.items():
+        for choice in choices:
+            configured("htrpo_fetch", f"{group}={choice}")
+
+
+# Refused by the library, when the run is built: it knows what fits the environment.
+UNFIT = [
+    ("htrpo_fetch", ("head=categorical",), "CategoricalHead|categorical|action"),
+    ("htrpo_fetch", ("divergence=kl", "head=gmm"), "KLLoss|GaussianMixture"),
+    ("her_bitflip", ("agent=ddpg",), "agent=ddpg: .*choices: .*agent=dqn"),
+    ("her_fetch", ("agent=dqn",), "agent=dqn: .*choices: .*agent=ddpg"),
+    ("trpo", ("env=CartPole-v1",), "GaussianHead|action"),
+]
 
 
 @pytest.mark.slow
-def test_a_typo_on_the_command_line_stops_before_any_folder_is_made(tmp_path):
-    done = run("htrpo_bitflip", "num_bit=3", folder=tmp_path)
-    assert done.returncode == 1 and "num_bit is not a key; did you mean num_bits?" in done.stderr
+@pytest.mark.parametrize(("recipe", "overrides", "said"), UNFIT)
+def test_a_refused_run_names_what_does_not_fit_and_leaves_no_folder(recipe, overrides, said, tmp_path):
+    done = run(recipe, *overrides, folder=tmp_path)
+    assert done.returncode == 1 and re.search(said, done.stderr, re.DOTALL), done.stderr[-3000:]
     assert not list(tmp_path.iterdir())
 
 
-def test_what_may_change_when_a_run_goes_on_is_left_out_of_what_must_not(configured, settings):
-    kept = settings.lasting(configured("htrpo_fetch"))
-    assert not kept.keys() & settings.FREE and "num_threads" not in kept["env"]
+@pytest.mark.slow
+@pytest.mark.parametrize("override", ["env.num_bit=3", "gamma=2", "task=reech", "logger=foo"])
+def test_a_refused_setting_leaves_no_folder(override, tmp_path):
+    done = run("htrpo_bitflip", override, folder=tmp_path)
+    assert done.returncode == 1 and override.partition("=")[0].rpartition(".")[2] in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_may_change_when_a_run_resumes_is_left_out_of_what_must_not(configured):
+    kept = lasting(configured("htrpo_fetch"))
+    assert not kept.keys() & FREE and "num_threads" not in kept["env"]
     assert kept["trust_region"]["max_divergence"] == 0.005 and kept["env"]["num_envs"] == 4
 
 
-def test_a_buffer_holds_a_batch(configured, settings):
-    with pytest.raises(ValueError, match="buffer_steps=20 must be at least 50: one batch"):
-        settings.check(configured("her_fetch", "buffer_steps=20", "num_envs=1", "horizon=50", tiny=False))
-
-
-def test_values_bounded_by_a_discount_need_one_below_1(configured, settings):
-    with pytest.raises(ValueError, match="gamma=1.0 must be below 1"):
-        settings.check(configured("her_bitflip", "gamma=1.0"))
+@pytest.mark.parametrize("recipe", TINY)
+def test_a_configuration_that_is_written_is_read_back_the_same(recipe, configured):
+    cfg = configured(recipe)
+    assert lasting(OmegaConf.create(OmegaConf.to_yaml(cfg))) == lasting(cfg)

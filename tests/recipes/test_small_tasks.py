@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.recipes import runs
 from torchrl_htrpo import read_table
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ TASKS = [
 
 def run(recipe, *arguments, folder):
     """Run a recipe; give its last line."""
-    command = [sys.executable, "-W", "ignore", str(ROOT / "recipes" / f"{recipe}.py"), *arguments]
+    command = runs.command(recipe, *arguments)
     quiet = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}
     done = subprocess.run(command, cwd=folder, env=os.environ | quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_the_gear_shift_takes_policies_that_know_no_mixed_actions(control, head,
 
 def test_ms_pacman_runs_and_examines_itself(tmp_path):
     pytest.importorskip("ale_py", reason="Ms. Pac-Man needs ale-py (the extra `atari`)")
-    tiny = ("num_envs=2", "num_workers=0", "batch_steps=52", "warmup_steps=4", "total_steps=108", "critic.updates=2")
+    tiny = ("num_envs=2", "env.num_workers=0", "batch_steps=52", "warmup_steps=4", "total_steps=108", "critic.updates=2")
     last = run("htrpo_pacman", *tiny, "trunk.num_cells=[2,2,2]", *EXAM, folder=tmp_path)
     assert last.startswith("RESULT success=")
     assert len(read_table(tmp_path / "made/metrics.csv")["train/success"]) == 2

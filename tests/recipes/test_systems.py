@@ -12,18 +12,18 @@ from torchrl.objectives.value import GAE
 
 from tests import oracles
 from tests.cases import actor_with, relabelled, trajectories
-from tests.recipes.runs import RECIPES, budget
+from tests.recipes.runs import budget
 from torchrl_htrpo import FirstOrderOptimizer, StateValue, TrustRegionObjective, make_critic
 from torchrl_htrpo.envs import GoalTask, same
-from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
 from torchrl_htrpo.records import read_table
+from torchrl_htrpo.recipes.settings.groups import SYSTEMS
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
 
-SYSTEMS = sorted(file.stem for file in (RECIPES / "config" / "system").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_takes_a_step(system, trained, tmp_path):
-    trained("htrpo_bitflip", f"+system={system}", budget("htrpo_bitflip", 1), directory=tmp_path)
+    trained("htrpo_bitflip", f"system={system}", budget("htrpo_bitflip", 1), directory=tmp_path)
     table = read_table(tmp_path / "metrics.csv")
     # The plain sampled KL has a Hessian of either sign: its step may be refused.
     assert table["step/accepted"][0][1] == 1 or system in {"htrpo_no_qkl", "trpo_sampled_kl"}
@@ -31,14 +31,14 @@ def test_every_system_takes_a_step(system, trained, tmp_path):
 
 
 def test_htrpo_is_the_recipe_as_it_is(configured):
-    assert configured("htrpo_fetch", "+system=htrpo") == configured("htrpo_fetch")
+    assert configured("htrpo_fetch", "system=htrpo") == configured("htrpo_fetch")
 
 
 def test_a_system_changes_what_it_says_and_nothing_else(configured):
     plain = configured("htrpo_fetch", tiny=False)
     changed = {}
     for system in SYSTEMS:
-        cfg = configured("htrpo_fetch", f"+system={system}", tiny=False)
+        cfg = configured("htrpo_fetch", f"system={system}", tiny=False)
         changed[system] = {key for key in cfg if cfg[key] != plain[key]}
     trpo = {"goals", "advantage", "divergence", "weighted", "lmbda", "gradient_rows", "curvature_rows"}
     assert changed == {
@@ -59,8 +59,8 @@ def test_a_system_changes_what_it_says_and_nothing_else(configured):
 
 
 def test_original_goals_come_beside_those_of_hgf(configured):
-    cfg = configured("htrpo_fetch", "+system=htrpo_and_original", "num_goals=2")
-    sampler = instantiate(cfg.goals, _partial_=True)(skip_held=same)
+    cfg = configured("htrpo_fetch", "system=htrpo_and_original", "num_goals=2")
+    sampler = instantiate(cfg.goals)(skip_held=same)
     batch = trajectories()
     goals = sampler(batch)["hindsight", "goal"]
     assert goals.shape[-2] == 3 and torch.equal(goals[:, :, 2], batch["desired_goal"])

@@ -15,12 +15,13 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
-from torchrl.checkpoint import Checkpoint
 from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs import FiniteGuard
-from torchrl_htrpo.evaluation.checkpoints import checkpoints_of, load_data
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.sealed import SealedCheckpoint
+from torchrl_htrpo.records.trusted import load_config
 from torchrl_htrpo.evaluation.rollout import evaluate
 from torchrl_htrpo.evaluation.video import record_gif
 from torchrl_htrpo.recipes import her, htrpo
@@ -40,7 +41,7 @@ def play() -> None:
 def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
     """A trained policy, ready to act.
 
-    Reads tensors and JSON only; no code that lies in the folder is run. The policy samples its actions unless
+    Reads tensors and JSON only, and builds known components only; no code that lies in the folder is run. The policy samples its actions unless
     ``set_exploration_type`` asks for the greedy ones.
 
     Args:
@@ -92,11 +93,8 @@ def record(cfg: DictConfig) -> str:
 
 def configuration_of(run: Path | str, device: str) -> DictConfig:
     """The configuration that a run was trained with."""
-    path = Path(run) / ".hydra" / "config.yaml"
-    if not path.exists():
-        raise FileNotFoundError(refusal("load_policy", "run", "the folder of a run (with .hydra/config.yaml)", str(run)))
-    trained = OmegaConf.load(path)
-    if not isinstance(trained, DictConfig) or "goal_task" not in trained:
+    trained = load_config(Path(run))
+    if "goal_task" not in trained:
         raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
     return OmegaConf.merge(trained, {"device": device})
 
@@ -118,16 +116,12 @@ def refuse_undrawable(env: EnvBase, name: str) -> None:
 
 
 def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> TensorDictModuleBase:
-    checkpoints = checkpoints_of(Path(run))
-    stored = checkpoints.best() if best else checkpoints.latest()
-    if stored is None:
-        raise FileNotFoundError(refusal("load_policy", "run", "the folder of a run with a checkpoint", str(run)))
     if "agent" in trained:
         encode, agent = her.make_networks(trained, env)
         actor = TensorDictSequential(encode, agent.policy)
     else:
         actor, _ = htrpo.make_networks(trained, env)
-    load_data(Checkpoint(actor=actor), stored, map_location=trained.device)
+    SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(run), best=best))
     return actor
 
 

@@ -24,16 +24,16 @@ from torchrl.envs import Compose, EnvBase
 from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
 
 from torchrl_htrpo.envs import GoalTask
-from torchrl_htrpo.evaluation.checkpoints import StoredItems
+from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.modules import GoalNormalizer
 from torchrl_htrpo.objectives import BoundedTD0
 from torchrl_htrpo.recipes.agents import Agent
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.htrpo import make_evaluator
-from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.recipes.settings import HERConfig, validate
 from torchrl_htrpo.trainers import Evaluator, Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.base import Metrics
-from torchrl_htrpo.transforms import HindsightReplay
+from torchrl_htrpo.hindsight import HindsightReplay
 
 STORED = ("observation", "achieved_goal", "desired_goal", "action")
 STORED_AFTER = ("observation", "achieved_goal", "desired_goal", "reward", "terminated", "truncated")
@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> str:
 
 def build(cfg: DictConfig) -> HERTrainer:
     """The trainer of a configuration."""
-    validate(cfg)
+    validate(cfg, HERConfig)
     seed_everything(cfg.seed)
     env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)

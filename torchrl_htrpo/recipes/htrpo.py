@@ -33,7 +33,7 @@ from torchrl_htrpo.modules import (
 )
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
-from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
 
 
@@ -49,7 +49,7 @@ def train(cfg: DictConfig) -> str:
 
 def build(cfg: DictConfig) -> HTRPOTrainer:
     """The trainer of a configuration."""
-    validate(cfg)
+    validate(cfg, HTRPOConfig)
     seed_everything(cfg.seed)
     if cfg.onednn and torch.device(cfg.device).type == "cpu":
         use_onednn()

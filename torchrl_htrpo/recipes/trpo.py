@@ -22,11 +22,11 @@ from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, Trans
 from torchrl.objectives.value import GAE
 
 from torchrl_htrpo.envs import EnvBatch, FiniteGuard
-from torchrl_htrpo.evaluation.run import Run
+from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.modules import RunningNormalizer, action_features, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
-from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.recipes.settings import TRPOConfig, validate
 from torchrl_htrpo.trainers import Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.base import Metrics
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 def train(cfg: DictConfig) -> str:
     """Train as configured; return the run in one line."""
-    validate(cfg)
+    validate(cfg, TRPOConfig)
     seed_everything(cfg.seed)
     return TRPOTrainer(cfg, make_env(cfg)).train()
 

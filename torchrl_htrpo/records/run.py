@@ -77,7 +77,8 @@ class Run:
         check_name(name)
         self.directory, self.name, self.headline, self.backend = directory, name, headline, backend
         self.identity = {"config": dict(config or {}), "versions": versions()}
-        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "success": -1.0, "episodes": 0}
+        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "episodes": 0}
+        self.progress |= {"success": -1.0, "success_last": -1.0}
         self.checkpoint = SealedCheckpoint(rng=GlobalRNGState(), progress=self.progress, **components)
         self.rotation = checkpoints_of(directory)
         self.loggers: list[Logger] = []
@@ -207,7 +208,8 @@ class Run:
         self.progress["steps"] = steps
         self._examined = "eval/success" in metrics
         if self._examined:
-            self.progress |= {"success": metrics["eval/success"], "episodes": metrics.get("eval/episodes", 0)}
+            for name in ("success", "success_last", "episodes"):
+                self.progress[name] = metrics.get(f"eval/{name}", self.progress[name])
         with name_full_disk(self.directory):
             for logger, (name, value) in product(self.loggers, metrics.items()):
                 logger.log_scalar(name, value, step=steps)

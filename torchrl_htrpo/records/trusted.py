@@ -35,7 +35,7 @@ OTHERS = """
 TARGETS = frozenset(
     {f"torchrl_htrpo.{room}.{name}" for room, names in OURS.items() for name in names.split()}
     | {f"torchrl_htrpo.{name}" for names in OURS.values() for name in names.split()}  # as the top level exports them
-    | {"her.make_ddpg", "her.make_dqn", *OTHERS.split()}
+    | {"torchrl_htrpo.recipes.agents.make_ddpg", "torchrl_htrpo.recipes.agents.make_dqn", *OTHERS.split()}
 )
 _LOOKUPS = {"hydra.utils.get_method", "hydra.utils.get_class"}
 

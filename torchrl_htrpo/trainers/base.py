@@ -22,8 +22,8 @@ from torchrl.envs import EnvBase, TransformedEnv
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs import FiniteGuard
-from torchrl_htrpo.evaluation.checkpoints import EnvRandomness
-from torchrl_htrpo.evaluation.run import Run
+from torchrl_htrpo.records.checkpoints import EnvRandomness
+from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
 
 Hook = Literal["batch_process", "post_steps", "post_steps_log"]
@@ -184,7 +184,7 @@ class Trainer:
         return last
 
     def _target_reached(self) -> bool:
-        found = {"eval/success": self.run.success}
+        found = {f"eval/{name}": value for name, value in self.run.progress.items()}
         return self.evaluator is not None and self.evaluator.target_reached(found)
 
 

@@ -16,15 +16,15 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
-from torchrl_htrpo.evaluation.checkpoints import StoredItems
+from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
 from torchrl_htrpo.objectives import DivergenceLoss, TrustRegionObjective
 from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.problem import TrustRegionProblem
+from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.trainers.base import Metrics, Trainer, descend
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
-from torchrl_htrpo.transforms import RowSampler, weight_share
+from torchrl_htrpo.batch import RowSampler, weight_share
 
 
 class Steps(Protocol):

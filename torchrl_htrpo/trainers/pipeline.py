@@ -15,7 +15,7 @@ from torchrl.envs import Compose
 
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.objectives import GoalVTrace, StateValue
-from torchrl_htrpo.transforms import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
 
 
 class HindsightPipeline(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 Reward = StrEnum("Reward", ["sparse", "paper_code", "her", "dense"])
+Aim = StrEnum("Aim", ["reach", "stay"])
 Distance = StrEnum("Distance", ["euclidean", "density"])
 DampingMode = StrEnum("DampingMode", ["relative", "absolute"])
 
@@ -17,7 +18,8 @@ DampingMode = StrEnum("DampingMode", ["relative", "absolute"])
 class GoalTask:
     """Goals and rewards."""
 
-    _target_: str = "torchrl_htrpo.GoalTask"
+    _target_: str = "torchrl_htrpo.envs.GoalTask"
+    aim: Aim = Aim.reach  # reach: touch the goal (a pair ends there); stay: be there at the end
     reward: Reward = Reward.sparse
     success_reward: float = 10.0  # of the sparse reward
     ends_at_success: bool = True  # whether the environment ends an episode where its goal is reached; false: it was a failure
@@ -131,7 +133,7 @@ class MixedHead(Part):
 class HGFGoals(Part):
     """Hindsight Goal Filtering (Algorithm 2)."""
 
-    _target_: str = "torchrl_htrpo.transforms.HGFGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.HGFGoalSampler"
     num_goals: int = "${num_goals}"  # type: ignore[assignment]
     distance: Distance = Distance.euclidean  # density: each dimension in standard deviations of the original goals
     resolution: float = 0.01  # achieved goals nearer than this to a chosen one are the same goal [units of the distance]
@@ -141,7 +143,7 @@ class HGFGoals(Part):
 class UniformGoals(Part):
     """Uniform choice among the distinct achieved goals (the ablation "w/o HGF")."""
 
-    _target_: str = "torchrl_htrpo.transforms.UniformGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.UniformGoalSampler"
     num_goals: int = "${num_goals}"  # type: ignore[assignment]
 
 
@@ -149,14 +151,14 @@ class UniformGoals(Part):
 class AllGoals(Part):
     """Every distinct achieved goal."""
 
-    _target_: str = "torchrl_htrpo.transforms.AllGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.AllGoalSampler"
 
 
 @dataclass
 class OriginalGoals(Part):
     """Each trajectory keeps its own goal (TRPO on a goal task), perhaps with others beside it."""
 
-    _target_: str = "torchrl_htrpo.transforms.OriginalGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.OriginalGoalSampler"
     beside: HGFGoals | None = None
 
 
@@ -263,7 +265,7 @@ class DDPG(Part):
 class FutureGoals:
     """A goal that the same trajectory achieves later (HER's choice)."""
 
-    _target_: str = "torchrl_htrpo.transforms.FutureGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.FutureGoalSampler"
     region: Any = None
 
 
@@ -271,7 +273,7 @@ class FutureGoals:
 class FinalGoals:
     """The goal that the same trajectory achieves last."""
 
-    _target_: str = "torchrl_htrpo.transforms.FinalGoalSampler"
+    _target_: str = "torchrl_htrpo.hindsight.FinalGoalSampler"
 
 
 @dataclass
@@ -279,4 +281,4 @@ class InBox:
     """The region of the original goals."""
 
     _target_: str = "hydra.utils.get_method"
-    path: str = "torchrl_htrpo.transforms.functional.in_box"
+    path: str = "torchrl_htrpo.hindsight.functional.in_box"

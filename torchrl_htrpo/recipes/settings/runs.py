@@ -199,13 +199,17 @@ class TRPOConfig(RunConfig):
         require_that(self, self.batch_steps % self.num_envs == 0, "batch_steps", f"a multiple of num_envs = {self.num_envs}")
 
 
-def validate(cfg: DictConfig) -> None:
+def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
     """Refuse values outside their range, and sizes that do not fit together.
+
+    Args:
+        cfg: the configuration.
+        schema: whose keys and checks it has.
 
     Raises:
         ValueError: naming the key, its value and what it may be.
     """
-    OmegaConf.to_object(cfg)
+    OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
 
 
 def lasting(cfg: DictConfig) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.recipes.runs import assert_same, metrics, run, state
+from tests.recipes.runs import check, assert_same, metrics, run, state
 from torchrl_htrpo.records import read_table
+from torchrl_htrpo.recipes.trpo import train
 
 TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps=600", "hidden_sizes=[16]")
 
@@ -14,9 +15,7 @@ TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps
 def trained(configured):
     """Train inside the test; give the last line."""
     pytest.importorskip("mujoco")
-    from trpo_mujoco import train
-
-    return lambda *overrides, directory: train(configured("trpo_mujoco", *TINY, *overrides, directory=directory))
+    return lambda *overrides, directory: train(configured("trpo", *TINY, *overrides, directory=directory))
 
 
 @pytest.mark.parametrize("divergence", ["qkl", "kl", "sampled_kl"])
@@ -39,7 +38,7 @@ def test_any_policy_will_do(policy, trained, tmp_path):
 @pytest.mark.slow
 def test_a_run_through_the_command_line(tmp_path):
     pytest.importorskip("mujoco")
-    done = run("trpo_mujoco", *TINY, "total_steps=200", "hydra.run.dir=made", folder=tmp_path)
+    done = run("trpo", *TINY, "total_steps=200", "hydra.run.dir=made", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith("RESULT return=")
     examined = run("evaluate", "run=made", folder=tmp_path)
@@ -86,19 +85,17 @@ def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("max_kl=-1", "max_kl=-1 must be a number above 0"),
-        ("critic.epochs=0", "critic.epochs=0 must be a whole number of at least 1"),
-        ("batch_steps=201", "batch_steps=201 must be a multiple of num_envs = 2"),
-        ("head.init_scale=0", "init_scale=0 must be a number above 0"),
+        ("max_kl=-1", "max_kl must be above 0, got -1"),
+        ("critic.epochs=0", "epochs must be at least 1, got 0"),
+        ("batch_steps=201", "batch_steps must be a multiple of num_envs = 2, got 201"),
+        ("head.init_scale=0", "init_scale must be of at least min_scale = 0.01, got 0"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_any_work(override, said, trained, tmp_path):
-    with pytest.raises(ValueError, match=rf"^trpo_InvertedPendulum-v5: .*{said}"):
+    with pytest.raises(ValueError, match=said):
         trained(override, directory=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_shipped_settings_are_accepted(configured):
-    from settings import check
-
-    check(configured("trpo_mujoco", tiny=False))
+    check("trpo", configured("trpo", tiny=False))
