@@ -66,7 +66,9 @@ def metrics() -> list[str]:
     """The names of everything a run logs, from the results' fields and the recipe's text."""
     evaluation = [f"eval/{field.name}" for field in fields(Evaluation)]
     step = [f"step/{name}" for name in StepResult(StepStatus.ACCEPTED).metrics()]
-    recipe = "".join(file.read_text() for room in ("recipes", "trainers") for file in (ROOT / "torchrl_htrpo" / room).glob("*.py"))
+    recipe = "".join(
+        file.read_text() for room in ("recipes", "trainers") for file in (ROOT / "torchrl_htrpo" / room).glob("*.py")
+    )
     named = re.findall(r'"((?:train|hindsight|critic|actor)/\w+)"[:\]]', recipe)
     source = (ROOT / "torchrl_htrpo/evaluation/hindsight_metrics.py").read_text()
     named += [f"hindsight/{name}" for name in re.findall(r'^ {12}"(\w+)": ', source, re.MULTILINE)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 import torchrl_htrpo
 from torchrl_htrpo.optim import StepStatus
+from torchrl_htrpo.recipes.settings.groups import HEADS, MIXTURES
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/policies.md").read_text()

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from torchrl_htrpo.records import read_table
-from torchrl_htrpo.records.checkpoints import checkpoints_of
 from torchrl_htrpo.recipes.command import SCHEMAS
 from torchrl_htrpo.recipes.settings import validate
+from torchrl_htrpo.records import read_table
+from torchrl_htrpo.records.checkpoints import checkpoints_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from tests.recipes.runs import check, EXAM, assert_same, run
-from tests.recipes.test_recipes import figures
-from torchrl_htrpo.records import read_table
+from tests.recipes.runs import EXAM, assert_same, check, run
+from tests.recipes.test_htrpo import figures
 from torchrl_htrpo.recipes import her
 from torchrl_htrpo.recipes.settings import groups
+from torchrl_htrpo.records import read_table
 
 SMALL = ("num_envs=4", "hidden_sizes=[8]", "batch_size=16", "replay_episodes=4", "num_goals=3", *EXAM)
 TINY = {
@@ -19,7 +19,6 @@ TINY = {
     "her_fetch": ("horizon=5", "env.num_threads=1", "target_every=3", "save_every=2", *SMALL),
 }
 STEPS = {"her_bitflip": 16, "her_detour": 20, "her_fetch": 20}  # of an iteration
-
 
 
 @pytest.fixture(params=TINY)

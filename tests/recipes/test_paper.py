@@ -13,10 +13,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from tests.recipes.runs import check, CONF, RECIPES, ROOT, TINY, run
+from tests.recipes.runs import CONF, RECIPES, ROOT, TINY, check, run
+from torchrl_htrpo.recipes.command import register_tasks
 from torchrl_htrpo.records import read_table
 from torchrl_htrpo.records.tables import write_table
-from torchrl_htrpo.recipes.command import register_tasks
 
 PAPER = RECIPES / "paper"
 ENTRIES = sorted(file.stem for file in (PAPER / "config" / "entry").glob("*.yaml"))
@@ -64,8 +64,8 @@ def test_an_entry_expands_to_tasks_systems_and_seeds_the_first_seed_of_all_first
     systems = list(entry("entry=figure_9").entry.runs.bits_16_vtrace)
     assert [(job.seed, job.system) for job in found] == [(seed, system) for seed in (3, 4) for system in systems]
     assert found[1].settings == [
-        "htrpo", "task=bitflip", "env.num_bits=16", "advantage=goal_vtrace", "critic.updates=20", "head.uniform_share=0.0",
-        "system=htrpo_no_qkl", "total_steps=7", "seed=3",
+        "htrpo", "task=bitflip", "env.num_bits=16", "advantage=goal_vtrace", "critic.updates=20",
+        "head.uniform_share=0.0", "system=htrpo_no_qkl", "total_steps=7", "seed=3",
     ]  # fmt: skip
 
 

@@ -56,7 +56,14 @@ def test_the_gear_shift_takes_policies_that_know_no_mixed_actions(control, head,
 
 def test_ms_pacman_runs_and_examines_itself(tmp_path):
     pytest.importorskip("ale_py", reason="Ms. Pac-Man needs ale-py (the extra `atari`)")
-    tiny = ("num_envs=2", "env.num_workers=0", "batch_steps=52", "warmup_steps=4", "total_steps=108", "critic.updates=2")
+    tiny = (
+        "num_envs=2",
+        "env.num_workers=0",
+        "batch_steps=52",
+        "warmup_steps=4",
+        "total_steps=108",
+        "critic.updates=2",
+    )
     last = run("htrpo_pacman", *tiny, "trunk.num_cells=[2,2,2]", *EXAM, folder=tmp_path)
     assert last.startswith("RESULT success=")
     assert len(read_table(tmp_path / "made/metrics.csv")["train/success"]) == 2

@@ -15,10 +15,9 @@ from tests.cases import actor_with, relabelled, trajectories
 from tests.recipes.runs import budget
 from torchrl_htrpo import FirstOrderOptimizer, StateValue, TrustRegionObjective, make_critic
 from torchrl_htrpo.envs import GoalTask, same
-from torchrl_htrpo.records import read_table
-from torchrl_htrpo.recipes.settings.groups import SYSTEMS
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
-
+from torchrl_htrpo.recipes.settings.groups import SYSTEMS
+from torchrl_htrpo.records import read_table
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

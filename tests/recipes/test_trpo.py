@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.recipes.runs import check, assert_same, metrics, run, state
-from torchrl_htrpo.records import read_table
+from tests.recipes.runs import assert_same, check, metrics, run, state
 from torchrl_htrpo.recipes.trpo import train
+from torchrl_htrpo.records import read_table
 
 TINY = ("env=InvertedPendulum-v5", "num_envs=2", "batch_steps=200", "total_steps=600", "hidden_sizes=[16]")
 

@@ -58,7 +58,9 @@ def make_ddpg(
     """DDPG, exploring with a random action now and then and Gaussian noise otherwise; large actions cost."""
     spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
     if not isinstance(spec, Bounded):
-        raise ValueError(refusal("agent=ddpg", "env", "an environment with bounded continuous actions", spec, ["agent=dqn"]))
+        raise ValueError(
+            refusal("agent=ddpg", "env", "an environment with bounded continuous actions", spec, ["agent=dqn"])
+        )
     layers = {"num_cells": list(hidden), "activation_class": nn.ReLU, "device": device}
     policy = TensorDictSequential(
         TensorDictModule(MLP(size, count, **layers), ["features"], ["param"]),

@@ -93,8 +93,8 @@ def refuse_unknown_keys(name: str, arguments: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(given):
         root = override.key_or_group.partition("@")[0]
         # Below a component, Hydra knows the keys: which there are depends on the choice.
-        first, _, rest = root.partition(".")
-        key = root if f"{first}." in {f"{key.partition('.')[0]}." for key in known if "." in key} else first
+        first = root.partition(".")[0]
+        key = root if any(name.startswith(f"{first}.") for name in known) else first
         if key not in known and not key.startswith("hydra"):
             near = get_close_matches(key, known, n=1, cutoff=0.5)
             raise SystemExit(f"{name}: {root} is not a key" + (f"; did you mean {near[0]}?" if near else ""))

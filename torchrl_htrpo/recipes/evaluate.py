@@ -19,13 +19,13 @@ from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs import FiniteGuard
-from torchrl_htrpo.records.checkpoints import intact_checkpoint
-from torchrl_htrpo.records.sealed import SealedCheckpoint
-from torchrl_htrpo.records.trusted import load_config
 from torchrl_htrpo.evaluation.rollout import evaluate
 from torchrl_htrpo.evaluation.video import record_gif
 from torchrl_htrpo.recipes import her, htrpo
 from torchrl_htrpo.recipes.command import run_recipe
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.sealed import SealedCheckpoint
+from torchrl_htrpo.records.trusted import load_config
 
 
 def main() -> None:
@@ -41,8 +41,8 @@ def play() -> None:
 def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
     """A trained policy, ready to act.
 
-    Reads tensors and JSON only, and builds known components only; no code that lies in the folder is run. The policy samples its actions unless
-    ``set_exploration_type`` asks for the greedy ones.
+    Reads tensors and JSON only, and builds known components only: no code that lies in the folder is run. The policy
+    samples its actions unless ``set_exploration_type`` asks for the greedy ones.
 
     Args:
         run: the folder of a run of the HTRPO or HER recipe.

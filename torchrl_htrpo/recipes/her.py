@@ -24,16 +24,16 @@ from torchrl.envs import Compose, EnvBase
 from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
 
 from torchrl_htrpo.envs import GoalTask
-from torchrl_htrpo.records.checkpoints import StoredItems
+from torchrl_htrpo.hindsight import HindsightReplay
 from torchrl_htrpo.modules import GoalNormalizer
 from torchrl_htrpo.objectives import BoundedTD0
 from torchrl_htrpo.recipes.agents import Agent
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.htrpo import make_evaluator
 from torchrl_htrpo.recipes.settings import HERConfig, validate
+from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.trainers import Evaluator, Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.base import Metrics
-from torchrl_htrpo.hindsight import HindsightReplay
 
 STORED = ("observation", "achieved_goal", "desired_goal", "action")
 STORED_AFTER = ("observation", "achieved_goal", "desired_goal", "reward", "terminated", "truncated")

@@ -125,7 +125,9 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDic
     return actor.to(cfg.device), critic.to(cfg.device)
 
 
-def make_pixel_encoders(cfg: DictConfig, shape: torch.Size, goal_size: int) -> tuple[PixelGoalEncoder, PixelGoalEncoder]:
+def make_pixel_encoders(
+    cfg: DictConfig, shape: torch.Size, goal_size: int
+) -> tuple[PixelGoalEncoder, PixelGoalEncoder]:
     """A trunk for the policy's pictures and one for the critic's, after which the goal comes."""
     goal = RunningNormalizer(goal_size, cfg.input_clip) if cfg.normalize else None
     trunks: list[nn.Module] = [orthogonal_(instantiate(cfg.trunk), last_gain=2**0.5) for _ in range(2)]

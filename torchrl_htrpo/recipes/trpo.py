@@ -22,11 +22,11 @@ from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, Trans
 from torchrl.objectives.value import GAE
 
 from torchrl_htrpo.envs import EnvBatch, FiniteGuard
-from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.modules import RunningNormalizer, action_features, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.settings import TRPOConfig, validate
+from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers import Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.base import Metrics
 
@@ -125,4 +125,6 @@ class TRPOTrainer(Trainer):
     def result(self) -> str:
         """The run in one machine-readable line."""
         found = self.run.progress
-        return f"RESULT return={found['episode_return']:.1f} env_steps={found['steps']:.0f} seconds={found['seconds']:.0f}"
+        return (
+            f"RESULT return={found['episode_return']:.1f} env_steps={found['steps']:.0f} seconds={found['seconds']:.0f}"
+        )

@@ -14,17 +14,17 @@ from torchrl.collectors.utils import split_trajectories
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import EnvBase
 
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.batch import RowSampler, weight_share
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
-from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
 from torchrl_htrpo.objectives import DivergenceLoss, TrustRegionObjective
 from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
-from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.problem import TrustRegionProblem
+from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.trainers.base import Metrics, Trainer, descend
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
-from torchrl_htrpo.batch import RowSampler, weight_share
 
 
 class Steps(Protocol):
@@ -46,8 +46,8 @@ class HTRPOTrainer(Trainer):
         batch_steps: environment steps of an iteration, whole episodes. Default: one episode of each environment.
         pipeline: from trajectories to rows. Default: :func:`hindsight_pipeline`.
         objective: what to improve. Default: the surrogate within a trust region by QKL.
-        optimizer: makes the optimizer of the policy from its parameters. Default: :class:`TrustRegionOptimizer` with its
-            radius of 0.005 nats.
+        optimizer: makes the optimizer of the policy from its parameters. Default: :class:`TrustRegionOptimizer` with
+            its own radius.
         critic_optimizer: of the critic. Default: Adam with a learning rate of 5e-4.
         critic_updates: minibatches of the critic in an iteration.
         critic_batch_size: rows of such a minibatch.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import torch
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import nn
@@ -14,8 +12,8 @@ from torchrl import timeit
 from torchrl.envs import Compose
 
 from torchrl_htrpo.envs import GoalTask
-from torchrl_htrpo.objectives import GoalVTrace, StateValue
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
+from torchrl_htrpo.objectives import GoalVTrace, StateValue
 
 
 class HindsightPipeline(nn.Module):

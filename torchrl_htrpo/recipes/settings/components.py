@@ -22,7 +22,9 @@ class GoalTask:
     aim: Aim = Aim.reach  # reach: touch the goal (a pair ends there); stay: be there at the end
     reward: Reward = Reward.sparse
     success_reward: float = 10.0  # of the sparse reward
-    ends_at_success: bool = True  # whether the environment ends an episode where its goal is reached; false: it was a failure
+    ends_at_success: bool = (
+        True  # whether the environment ends an episode where its goal is reached; false: it was a failure
+    )
     reached: Any = MISSING  # when a goal is reached
 
 
@@ -136,7 +138,9 @@ class HGFGoals(Part):
     _target_: str = "torchrl_htrpo.hindsight.HGFGoalSampler"
     num_goals: int = "${num_goals}"  # type: ignore[assignment]
     distance: Distance = Distance.euclidean  # density: each dimension in standard deviations of the original goals
-    resolution: float = 0.01  # achieved goals nearer than this to a chosen one are the same goal [units of the distance]
+    resolution: float = (
+        0.01  # achieved goals nearer than this to a chosen one are the same goal [units of the distance]
+    )
 
 
 @dataclass

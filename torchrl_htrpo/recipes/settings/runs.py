@@ -196,7 +196,9 @@ class TRPOConfig(RunConfig):
         within(self, 0, inf, "max_kl", above=True)
         within(self, 0, inf, "cg_damping")
         within(self, 0, 1, "lmbda")
-        require_that(self, self.batch_steps % self.num_envs == 0, "batch_steps", f"a multiple of num_envs = {self.num_envs}")
+        require_that(
+            self, self.batch_steps % self.num_envs == 0, "batch_steps", f"a multiple of num_envs = {self.num_envs}"
+        )
 
 
 def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:

@@ -19,7 +19,10 @@ MODULES = sorted(file for file in (ROOT / "torchrl_htrpo/recipes").glob("*.py") 
 
 def commands(file: Path) -> list[str]:
     text = file.read_text().replace("\\\n", " ")
-    return re.findall(r"(?<![/\w])(?:recipes/[^`;\n]*\.py [^`;\n]*=[^`;\n]*|torchrl_htrpo (?:train|her|trpo|play|evaluate)[^`;\n]*)", text)
+    return re.findall(
+        r"(?<![/\w])(?:recipes/[^`;\n]*\.py [^`;\n]*=[^`;\n]*|torchrl_htrpo (?:train|her|trpo|play|evaluate)[^`;\n]*)",
+        text,
+    )
 
 
 def composed(command: str) -> None:

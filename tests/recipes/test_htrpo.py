@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.recipes.runs import TINY, budget, run
+from torchrl_htrpo.recipes.settings import groups
 from torchrl_htrpo.records import read_table
 from torchrl_htrpo.records.checkpoints import intact_checkpoint
-from torchrl_htrpo.recipes.settings import groups
 
 RESULT = re.compile(r"RESULT( \w+=[-\w.+]+)+")
 

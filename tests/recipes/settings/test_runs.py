@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tests.recipes.runs import check, TINY, run
+from tests.recipes.runs import TINY, check, run
 from torchrl_htrpo.recipes.command import refuse_unknown_keys
 from torchrl_htrpo.recipes.settings import groups, lasting
 from torchrl_htrpo.recipes.settings.runs import FREE

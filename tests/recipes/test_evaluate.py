@@ -1,0 +1,34 @@
+"""A trained policy is loaded in one line, and what cannot be loaded is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchrl.envs import ExplorationType, set_exploration_type
+
+from tests.recipes.runs import STEPS, TINY, run
+from torchrl_htrpo import BitFlipEnv
+from torchrl_htrpo.recipes.evaluate import load_policy
+
+
+@pytest.fixture(scope="module", params=["htrpo", "her"])
+def made(request, tmp_path_factory):
+    """The folder of a tiny run on Bit Flipping."""
+    folder, tiny = tmp_path_factory.mktemp("run"), [text for text in TINY["htrpo_bitflip"] if "critic" not in text]
+    steps = f"total_steps={STEPS['htrpo_bitflip']}"
+    done = run(f"{request.param}_bitflip", *tiny, steps, "hydra.run.dir=made", folder=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder / "made"
+
+
+def test_a_policy_is_loaded_in_one_line_and_acts(made):
+    policy, again = load_policy(made), load_policy(made, best=False)
+    observation = BitFlipEnv(4, num_envs=8, seed=0).reset()
+    with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
+        assert torch.equal(policy(observation.clone())["action"], again(observation.clone())["action"])
+    assert sum(parameter.numel() for parameter in policy.parameters()) > 0
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
+        load_policy(tmp_path)
