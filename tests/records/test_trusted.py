@@ -30,8 +30,8 @@ def attacks(touched: Path) -> dict[str, dict]:
         "a function": touch,
         "a shell": {"_target_": "os.system", "command": f"touch {touched}"},
         "an unpickler": {"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True},
-        "below a trusted one": {"_target_": "torchrl_htrpo.Within", "threshold": touch},
-        "in a list": {"_target_": "torchrl_htrpo.Within", "_args_": [touch]},
+        "below a trusted one": {"_target_": "torchrl_htrpo.envs.Within", "threshold": touch},
+        "in a list": {"_target_": "torchrl_htrpo.envs.Within", "_args_": [touch]},
         "through this package": {
             "_target_": "torchrl_htrpo.envs.adapters.scratch.shutil.rmtree",
             "path": str(touched),
@@ -42,8 +42,8 @@ def attacks(touched: Path) -> dict[str, dict]:
         "a lookup with more": {"_target_": "hydra.utils.get_class", "path": "torch.nn.ReLU", "_partial_": True},
         "a reference": {"_target_": "${evil}"},
         "no string": {"_target_": ["os.system"]},
-        "a module of an environment": {"_target_": "torchrl_htrpo.make_goal_env", "name": "evil:Env-v0"},
-        "the same by position": {"_target_": "torchrl_htrpo.make_goal_env", "_args_": ["evil:Env-v0"]},
+        "a module of an environment": {"_target_": "torchrl_htrpo.envs.make_goal_env", "name": "evil:Env-v0"},
+        "the same by position": {"_target_": "torchrl_htrpo.envs.make_goal_env", "_args_": ["evil:Env-v0"]},
     }
 
 
@@ -63,7 +63,7 @@ def test_hydra_by_itself_would_have_run_it(tmp_path):
 
 
 def test_what_is_checked_is_what_is_built(stranger):
-    loaded = load_config(stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.BitFlipEnv", "num_bits": "${bits}"}}))
+    loaded = load_config(stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.envs.BitFlipEnv", "num_bits": "${bits}"}}))
     assert OmegaConf.to_container(loaded, resolve=False)["env"]["num_bits"] == 4
     assert instantiate(loaded.env, num_envs=2).batch_size == (2,)
 
@@ -93,7 +93,7 @@ def test_every_trusted_name_exists(room):
 
 
 def test_every_component_of_the_recipes_is_trusted():
-    files = sorted((Path(__file__).parents[2] / "recipes" / "config").rglob("*.yaml"))
+    files = sorted((Path(__file__).parents[2] / "torchrl_htrpo" / "recipes" / "conf").rglob("*.yaml"))
     assert files
     for file in files:
         refuse_foreign_targets(OmegaConf.to_container(OmegaConf.load(file)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -47,7 +48,7 @@ class HTRPOTrainer(Trainer):
         pipeline: from trajectories to rows. Default: :func:`hindsight_pipeline`.
         objective: what to improve. Default: the surrogate within a trust region by QKL.
         optimizer: makes the optimizer of the policy from its parameters. Default: :class:`TrustRegionOptimizer` with
-            its own radius.
+            a radius of 0.005 nats per decision and a damping of 0.01.
         critic_optimizer: of the critic. Default: Adam with a learning rate of 5e-4.
         critic_updates: minibatches of the critic in an iteration.
         critic_batch_size: rows of such a minibatch.
@@ -108,7 +109,7 @@ class HTRPOTrainer(Trainer):
         self.critic_rows = RowSampler(critic_batch_size, uniform_share=1.0)
         self.critic_updates, self.warmup_steps = critic_updates, warmup_steps
         self.objective = objective or TrustRegionObjective(actor, critic)
-        make_optimizer = optimizer or TrustRegionOptimizer
+        make_optimizer = optimizer or partial(TrustRegionOptimizer, max_divergence=0.005, damping=0.01)
         self.optimizer = make_optimizer(self.objective.trainable_params)
         self.critic_optimizer = critic_optimizer or torch.optim.Adam(critic.parameters(), lr=5e-4)
         self.estimates = {name: divergence(actor) for name, divergence in (estimates or {}).items()}

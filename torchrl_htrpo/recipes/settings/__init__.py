@@ -5,7 +5,7 @@ from hydra.core.config_store import ConfigStore
 from torchrl_htrpo.recipes.settings.groups import register, register_all
 from torchrl_htrpo.recipes.settings.runs import HERConfig, HTRPOConfig, TRPOConfig, lasting, validate
 
-__all__ = ["HERConfig", "HTRPOConfig", "TRPOConfig", "lasting", "register", "validate"]
+__all__ = ["HERConfig", "HTRPOConfig", "TRPOConfig", "lasting", "register", "register_all", "validate"]
 
 register_all()
 for _name, _schema in {"htrpo": HTRPOConfig, "her": HERConfig, "trpo": TRPOConfig}.items():

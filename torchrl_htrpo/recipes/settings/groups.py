@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from torchrl_htrpo.recipes.settings import components as part
+import torchrl_htrpo.recipes.settings.components as part
 
 MODE = {"eval_exploration": "MODE"}  # of a mixture: components overlap at first, and none of them is the whole
 
