@@ -63,7 +63,9 @@ def test_hydra_by_itself_would_have_run_it(tmp_path):
 
 
 def test_what_is_checked_is_what_is_built(stranger):
-    loaded = load_config(stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.envs.BitFlipEnv", "num_bits": "${bits}"}}))
+    loaded = load_config(
+        stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.envs.BitFlipEnv", "num_bits": "${bits}"}})
+    )
     assert OmegaConf.to_container(loaded, resolve=False)["env"]["num_bits"] == 4
     assert instantiate(loaded.env, num_envs=2).batch_size == (2,)
 

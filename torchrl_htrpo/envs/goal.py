@@ -149,9 +149,7 @@ class GoalTask:
             return -inf, inf
         lowest = 0.0 if self.aim == "reach" else -self.success_reward
         highest = self.success_reward * (1 if self.aim == "reach" else 2)
-        return {"sparse": (lowest, highest), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(
-            self.reward, (0.0, inf)
-        )
+        return {"sparse": (lowest, highest), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(self.reward, (0.0, inf))
 
     def success(self, tensordict: TensorDictBase) -> Tensor:
         """Whether each step ends with its goal reached.

@@ -28,7 +28,7 @@ from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.settings import TRPOConfig, validate
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers import Trainer, descend, seed_everything
-from torchrl_htrpo.trainers.base import Metrics
+from torchrl_htrpo.trainers.base import Metrics, check_divergence
 
 
 def main() -> None:
@@ -75,6 +75,7 @@ class TRPOTrainer(Trainer):
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=cfg.critic.lr)
         resets = cfg.reset_each_batch
         super().__init__(env, actor, batch_steps=cfg.batch_steps, reset_each_batch=resets, **loop_settings(cfg))
+        check_divergence(self.objective.divergence, actor, env)
 
     def update(self, batch: TensorDictBase) -> Metrics:
         """One iteration of TRPO."""

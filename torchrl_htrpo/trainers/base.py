@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
@@ -22,6 +22,8 @@ from torchrl.envs import EnvBase, TransformedEnv
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs import FiniteGuard
+from torchrl_htrpo.modules import check_actor
+from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
@@ -53,7 +55,7 @@ class Trainer:
         resume: go on with the run in ``directory``.
 
     Raises:
-        ValueError: if a size is not positive, or ``total_steps`` is less than one batch.
+        ValueError: if ``total_steps`` is less than one batch, or the policy's actions do not fit the environment.
     """
 
     headline = "eval/success"
@@ -78,6 +80,7 @@ class Trainer:
     ) -> None:
         if not 0 < batch_steps <= total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
+        check_actor(actor, env)
         self.env, self.actor = TransformedEnv(env, FiniteGuard()), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
@@ -209,6 +212,28 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # clips nothing
     optimizer.step()
+
+
+def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
+    """Refuse a divergence that the policy's distribution does not have, before anything is collected.
+
+    Args:
+        divergence: of the policy.
+        actor: the policy.
+        env: the environment.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    device = next(actor.parameters()).device
+    with torch.random.fork_rng(), torch.no_grad():
+        rows = actor(env.fake_tensordict().select(*actor.in_keys).to(device)).reshape(-1)
+        try:
+            divergence(divergence.prepare(rows))
+        except NotImplementedError as error:
+            expected = f"one that the policy's distribution has ({error})"
+            name, choices = type(divergence).__name__, ("QKLLoss", "SampledKLLoss")
+            raise ValueError(refusal("check_divergence", "divergence", expected, name, choices)) from error
 
 
 def seed_everything(seed: int) -> None:

@@ -24,7 +24,7 @@ from torchrl_htrpo.objectives import DivergenceLoss, TrustRegionObjective
 from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.records.checkpoints import StoredItems
-from torchrl_htrpo.trainers.base import Metrics, Trainer, descend
+from torchrl_htrpo.trainers.base import Metrics, Trainer, check_divergence, descend
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
 
 
@@ -115,6 +115,8 @@ class HTRPOTrainer(Trainer):
         self.estimates = {name: divergence(actor) for name, divergence in (estimates or {}).items()}
         self.encoder = encoder_of(actor)
         super().__init__(env, actor, batch_steps=batch_steps, **loop)
+        for divergence in (self.objective.divergence, *self.estimates.values()):
+            check_divergence(divergence, actor, env)
         trajectories = batch_steps // horizon
         storage = LazyTensorStorage(replay_batches * trajectories, device=self.device)
         self.replay = ReplayBuffer(storage=storage, batch_size=trajectories) if replay_batches > 1 else None
