@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests import oracles
 from torchrl_htrpo.batch.mask import beyond_end, last_steps
+from torchrl_htrpo.batch.weights import effective_sample_size
 from torchrl_htrpo.hindsight.functional import (
     cumulative_log_ratio,
     cut_at_first_success,
     distinct,
-    effective_sample_size,
     filter_goals,
     goal_scale,
     in_box,
@@ -146,12 +146,6 @@ def test_weights_survive_ratios_no_float_can_hold():
     total = torch.tensor([[[2000.0], [1990.0]]])
     weights = trajectory_weights(total, torch.ones(1, 2, 1, dtype=torch.bool))
     assert weights.flatten().tolist() == pytest.approx([1 / (1 + math.exp(-10)), 1 / (1 + math.exp(10))])
-
-
-def test_effective_sample_size_equals_its_definition():
-    weights = torch.rand(4, 5, dtype=torch.float64)
-    assert effective_sample_size(weights).item() == pytest.approx(oracles.effective_sample_size(weights))
-    assert effective_sample_size(torch.ones(7)) == 7 and effective_sample_size(torch.zeros(7)) == 0
 
 
 def test_compiled_and_eager_agree():

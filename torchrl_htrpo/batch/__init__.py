@@ -4,7 +4,7 @@ from torchrl_htrpo.batch.mask import MASK_KEY, beyond_end, last_steps, validity
 from torchrl_htrpo.batch.row_sampler import RowSampler, contribution, weight_share
 from torchrl_htrpo.batch.rows import by_goal, map_rows, unravel
 from torchrl_htrpo.batch.transform import BatchTransform
-from torchrl_htrpo.batch.weights import row_weights
+from torchrl_htrpo.batch.weights import effective_sample_size, row_weights
 
 __all__ = [
     "MASK_KEY",
@@ -13,6 +13,7 @@ __all__ = [
     "beyond_end",
     "by_goal",
     "contribution",
+    "effective_sample_size",
     "last_steps",
     "map_rows",
     "row_weights",

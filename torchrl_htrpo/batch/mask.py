@@ -19,13 +19,11 @@ def validity(tensordict: TensorDictBase) -> Tensor:
         Booleans ``[*B, T]``.
     """
     mask = tensordict.get(MASK_KEY, default=None)
-    if mask is None:
-        return torch.ones(tensordict.batch_size, dtype=torch.bool, device=tensordict.device or _device(tensordict))
-    return mask.reshape(tensordict.batch_size)
-
-
-def _device(tensordict: TensorDictBase) -> torch.device:
-    return next(iter(tensordict.values(True, True))).device
+    if mask is not None:
+        return mask.reshape(tensordict.batch_size)
+    leaf = next(iter(tensordict.values(True, True)), None)
+    device = tensordict.device if leaf is None else leaf.device
+    return torch.ones(tensordict.batch_size, dtype=torch.bool, device=device)
 
 
 def beyond_end(done: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo.batch.mask import MASK_KEY
+from torchrl_htrpo.batch.mask import validity
 
 
 def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Tensor:
@@ -26,7 +26,23 @@ def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Ten
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     shape = tensordict.batch_size
-    mask, weight = tensordict.get(MASK_KEY, default=None), tensordict.get(key, default=None)
-    live = like.new_ones(shape, dtype=torch.bool) if mask is None else mask.reshape(shape)
+    live, weight = validity(tensordict), tensordict.get(key, default=None)
     weight = live.sum().clamp_min(1).to(like).reciprocal().expand(shape) if weight is None else weight
     return torch.where(live, weight, 0)
+
+
+def effective_sample_size(weights: Tensor) -> Tensor:
+    r"""Effective sample size :math:`(\sum w)^2 / \sum w^2` of a set of weights (appendix G.2).
+
+    Args:
+        weights: any shape, not negative.
+
+    Returns:
+        A scalar between 1 and the number of weights (0 if there are none).
+
+    Example:
+        >>> effective_sample_size(torch.tensor([1.0, 1.0, 0.0]))
+        tensor(2.)
+    """
+    squares = weights.square().sum()
+    return torch.where(squares > 0, weights.sum().square() / squares, squares)

@@ -9,7 +9,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 
+from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal
+from torchrl_htrpo.batch.weights import effective_sample_size
 from torchrl_htrpo.envs.goal import GoalTask
 
 _COLLAPSED = 1.5
@@ -28,9 +30,8 @@ class HindsightMetrics:
         >>> from tensordict import TensorDict
         >>> from torchrl_htrpo.envs import same
         >>> batch = TensorDict(importance_weight=torch.ones(2, 3, 4), batch_size=[2, 3, 4])
-        >>> batch["collector", "mask"] = torch.ones(2, 3, 4, dtype=torch.bool)
         >>> batch["desired_goal"] = batch["next", "achieved_goal"] = torch.zeros(2, 3, 4, 1)
-        >>> batch["hindsight"] = TensorDict(ess=torch.full((2, 3, 4), 24.0), live_share=torch.ones(2, 3, 4))
+        >>> batch["hindsight", "weight"] = torch.ones(2, 3, 4)
         >>> figures = HindsightMetrics(GoalTask(same))(batch)
         >>> figures["hindsight/trajectories"], figures["hindsight/solved_share"]
         (3.0, 1.0)
@@ -50,11 +51,12 @@ class HindsightMetrics:
         Returns:
             Figures by name, below ``hindsight/``.
         """
-        mask = batch.get(("collector", "mask"))
+        mask = validity(batch)
         live = by_goal(mask)
+        weight = batch.get(("hindsight", "weight"))
         figures = {
-            "ess": batch.get(("hindsight", "ess")).flatten()[0],
-            "live_share": batch.get(("hindsight", "live_share")).flatten()[0],
+            "ess": effective_sample_size(weight),
+            "live_share": mask.to(weight.dtype).mean(),
             "solved_share": (self.task.success(batch) & mask).any(-1).float().mean(),
             "goals": live.flatten(1).any(-1).sum(),
             "trajectories": effective_trajectories(by_goal(batch.get("importance_weight")), live),

@@ -6,6 +6,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl import torchrl_logger
 
+from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.modules.heads import PolicyHead
 
 
@@ -43,9 +44,7 @@ class PolicyMetrics:
         """
         if self.head is None:
             return {}
-        mask = batch.get(("collector", "mask"), default=None)
-        rows = batch.select(*self.head.param_keys)
-        rows = rows if mask is None else rows[mask.reshape(batch.batch_size)]
+        rows = batch.select(*self.head.param_keys)[validity(batch)]
         figures = {name: figure.item() for name, figure in self.head.metrics(rows).items()}
         for name, text in self.head.warnings.items():
             if figures[name] > 0 and name not in self.told:

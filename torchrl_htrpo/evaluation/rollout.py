@@ -11,6 +11,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
+from torchrl_htrpo.batch.mask import beyond_end
 from torchrl_htrpo.envs.goal import GoalTask, first
 from torchrl_htrpo.evaluation.statistics import success_interval
 from torchrl_htrpo.modules.actor_check import check_actor
@@ -137,7 +138,7 @@ def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
     """Count the successes of whole episodes ``[N, T]``; of a row with several, the first one counts."""
     success = task.success(episodes)
     done = episodes.get(("next", "done"), default=torch.zeros_like(success).unsqueeze(-1)).squeeze(-1)
-    lasts = done.cumsum(-1) - done.long() == 0
+    lasts = ~beyond_end(done)
     success = success & lasts
     reached, count = success.any(-1), success.shape[0]
     low, high = success_interval(int(reached.sum()), count)

@@ -13,7 +13,7 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
-from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, effective_sample_size, trajectory_weights
+from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, trajectory_weights
 from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob, log_prob_key
 
 Normalization = Literal["per_decision", "paper"]
@@ -38,8 +38,8 @@ class CumulativeGoalRatio(BatchTransform):
       ``original_log_prob``;
     - ``importance_weight`` ``[G, N, T]``: :math:`w \gamma^t`, normalised so that sums over it are the paper's
       expectations (``normalization``);
-    - ``("hindsight", "ess")`` and ``("hindsight", "live_share")``: the effective sample size of :math:`w` and the share
-      of live steps, each the same everywhere.
+    - ``("hindsight", "weight")`` ``[G, N, T]``: :math:`w` itself, for
+      :class:`~torchrl_htrpo.evaluation.HindsightMetrics`.
 
     Args:
         actor: the policy that collected the batch, unchanged since.
@@ -113,8 +113,7 @@ class CumulativeGoalRatio(BatchTransform):
         out = tensordict.copy()
         out.set("original_log_prob", original)
         out.set(key, log_prob)
-        out.set(("hindsight", "ess"), effective_sample_size(weight).expand(live.shape))
-        out.set(("hindsight", "live_share"), live.to(weight.dtype).mean().expand(live.shape))
+        out.set(("hindsight", "weight"), weight)
         return out.set("importance_weight", self._normalize(weight, live))
 
     def ratio(self, log_ratio: Tensor, live: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torchrl_htrpo.batch.mask import beyond_end
+
 
 def goal_scale(goals: Tensor) -> Tensor:
     r"""Weight of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
@@ -170,8 +172,7 @@ def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[
         (tensor([False,  True, False]), tensor([ True,  True, False]))
     """
     success = success & valid
-    before = success.cumsum(-1) - success.long()
-    live = valid & (before == 0) & ~held.unsqueeze(-1)
+    live = valid & ~beyond_end(success) & ~held.unsqueeze(-1)
     return success & live, live
 
 
@@ -216,20 +217,3 @@ def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None =
     weights = torch.softmax(log_ratio.masked_fill(~counted, -torch.inf), dim=1)
     # Where every action so far was impossible the sum is 0; what is not a number stays so, for others to see.
     return torch.where(live & (log_ratio != -torch.inf), weights, 0)
-
-
-def effective_sample_size(weights: Tensor) -> Tensor:
-    r"""Effective sample size :math:`(\sum w)^2 / \sum w^2` of a set of weights (appendix G.2).
-
-    Args:
-        weights: any shape, not negative.
-
-    Returns:
-        A scalar between 1 and the number of weights (0 if there are none).
-
-    Example:
-        >>> effective_sample_size(torch.tensor([1.0, 1.0, 0.0]))
-        tensor(2.)
-    """
-    squares = weights.square().sum()
-    return torch.where(squares > 0, weights.sum().square() / squares, squares)

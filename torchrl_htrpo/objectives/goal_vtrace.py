@@ -8,7 +8,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from torchrl_htrpo._errors import refusal, require
-from torchrl_htrpo.batch.mask import MASK_KEY
+from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.objectives.functional import td_from_targets
 
 
@@ -83,8 +83,7 @@ class GoalVTrace(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the advantage and the value target of a relabelled batch."""
         value, after, reward, *log_probs, terminated, done = require(self, tensordict, *self.in_keys)
-        mask = tensordict.get(MASK_KEY, default=None)
-        live = torch.ones_like(terminated) if mask is None else mask.reshape(terminated.shape)
+        live = validity(tensordict).unsqueeze(-1)
         ends = done | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)
         new, old = (log_prob.unsqueeze(-1) for log_prob in log_probs)
         log_ratio = torch.where(live, new - old, 0)

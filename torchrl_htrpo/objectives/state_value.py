@@ -8,7 +8,7 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import require
-from torchrl_htrpo.batch.mask import MASK_KEY
+from torchrl_htrpo.batch.mask import MASK_KEY, validity
 from torchrl_htrpo.batch.rows import map_rows
 
 
@@ -48,13 +48,13 @@ class StateValue(TensorDictModuleBase):
         """Write ``state_value`` and ``("next", "state_value")`` ``[*B, T, 1]``."""
         flags = require(self, tensordict, ("next", "done"), ("next", "terminated"), *self.in_keys)[:2]
         done, terminated = (flag.squeeze(-1) for flag in flags)
-        mask = tensordict.get(MASK_KEY, default=None)
-        live = torch.ones_like(done) if mask is None else mask.reshape(done.shape)
+        live = validity(tensordict)
         value = self._evaluate(tensordict, live)
         # The next value stands one step to the right, but not at the end of a trajectory.
         follows = live & ~done & torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
         ends = live & ~follows & ~terminated
-        at_ends = self._evaluate(tensordict.get("next"), ends) if mask is None else self._last(tensordict, live, ends)
+        one_each = tensordict.get(MASK_KEY, default=None) is not None
+        at_ends = self._last(tensordict, live, ends) if one_each else self._evaluate(tensordict.get("next"), ends)
         after = torch.where(follows, torch.cat((value[..., 1:], value[..., :1]), -1), torch.where(ends, at_ends, 0))
         out = tensordict.copy()
         out.set("state_value", value.unsqueeze(-1))
