@@ -1,31 +1,36 @@
-"""The house stands as designed: imports point one way, every room is tested, and `__all__` is true."""
+"""The rules of the house, one test each: which way imports point, what is tested, what is public, what is never done.
+
+A test goes through all files and names every offender.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "torchrl_htrpo"
-SOURCES = sorted(p for p in (ROOT / PACKAGE).rglob("*.py"))
-PACKAGES = sorted(p for p in SOURCES if p.name == "__init__.py")
-# What each room may import besides itself. The order is that of the data flow, leaves first.
-LIBRARY = {"_errors", "batch", "envs", "evaluation", "hindsight", "modules", "objectives", "optim", "records"}
-ALLOWED = {
-    "batch": {"_errors"},
-    "envs": {"_errors", "_extras"},
-    "modules": {"_errors"},
-    "optim": {"_errors"},
-    "hindsight": {"_errors", "batch", "envs", "modules"},
-    "objectives": {"_errors", "batch", "modules", "optim"},
-    "records": {"_errors", "envs"},
-    "evaluation": {"_errors", "batch", "envs", "modules", "optim", "records"},
-    "trainers": LIBRARY,
-    "recipes": LIBRARY | {"matmul", "trainers"},
+SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
+# What each room may import besides itself and the files beside the rooms. The order is that of the data flow.
+SHARED = {"_errors", "_extras", "checks"}
+ALLOWED: dict[str, set[str]] = {
+    "batch": set(),
+    "envs": set(),
+    "modules": set(),
+    "optim": set(),
+    "hindsight": {"batch", "envs", "modules"},
+    "objectives": {"batch", "modules", "optim"},
+    "records": {"envs"},
+    "evaluation": {"batch", "envs", "modules", "optim", "records"},
 }
+ALLOWED["trainers"] = {*ALLOWED}
+ALLOWED["recipes"] = {"matmul", *ALLOWED}
+ALLOWED["__main__"] = {"recipes"}
 
 
 def module_of(path: Path) -> str:
@@ -33,21 +38,21 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+TREES = {path: ast.parse(path.read_text()) for path in (*SOURCES, *RECIPES)}
 MODULES = {module_of(path): path for path in SOURCES}
+PACKAGES = {name: path for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def imports_of(path: Path, *, top_level: bool = False) -> set[str]:
-    """Modules of the package that a file imports; those for type checkers only do not count."""
+def imports_of(tree: ast.Module, *, top_level: bool = False) -> set[str]:
+    """What a file imports, in full; what it imports for type checkers only does not count."""
     found = set()
-    tree = ast.parse(path.read_text())
     ignored = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    nodes = tree.body if top_level else ast.walk(tree)
-    for node in nodes:
+    for node in tree.body if top_level else ast.walk(tree):
         if id(node) in ignored:
             continue
         if isinstance(node, ast.Import):
@@ -55,33 +60,48 @@ def imports_of(path: Path, *, top_level: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {node.module} | (names & MODULES.keys())
-    return {name for name in found if name == PACKAGE or name.startswith(PACKAGE + ".")}
+    return found
+
+
+def calls_of(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call))
 
 
 def room_of(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+    return module.removeprefix(PACKAGE).lstrip(".").split(".")[0]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != PACKAGE])
-def test_imports_point_one_way(module):
-    """Leaves (batch, envs, modules, optim) -> hindsight, objectives, records -> evaluation -> recipes."""
+def forbidden(module: str, tree: ast.Module) -> set[str]:
+    """Rooms that a module imports and must not."""
+    ours = {name for name in imports_of(tree) if name.split(".")[0] == PACKAGE}
     room = room_of(module)
-    allowed = ALLOWED.get(room, {"_errors"}) | {room}
-    rooms = {room_of(name) for name in imports_of(MODULES[module])}
-    assert rooms <= allowed, f"{module} must not import {sorted(rooms - allowed)}"
+    return {room_of(name) for name in ours} - ALLOWED.get(room, set()) - SHARED - {room}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / PACKAGE).rglob("*.py")), ids=module_of)
-def test_the_library_never_imports_recipes_or_tests(path):
-    tree = ast.parse(path.read_text())
-    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    names |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-    assert not {name.split(".")[0] for name in names} & {"recipes", "tests", "benchmarks"}
+def test_imports_point_one_way():
+    """Leaves (batch, envs, modules, optim) -> hindsight, objectives, records -> evaluation -> recipes."""
+    found = {name: forbidden(name, TREES[path]) for name, path in MODULES.items() if name != PACKAGE}
+    assert not {name: sorted(rooms) for name, rooms in found.items() if rooms}
+
+
+@pytest.mark.parametrize("room", ["batch", "envs", "modules", "hindsight", "objectives"])
+def test_imports_that_optim_must_not_have_are_found(room):
+    lines = (
+        f"from {PACKAGE}.{room} import something",
+        f"import {PACKAGE}.{room}.something",
+        f"def late():\n    from {PACKAGE} import {room}",
+    )
+    assert all(room in forbidden(f"{PACKAGE}.optim.problem", ast.parse(line)) for line in lines)
+    assert not forbidden(f"{PACKAGE}.optim.problem", ast.parse(f"from {PACKAGE}.optim.vectors import dot"))
+
+
+def test_the_library_never_imports_recipes_or_tests():
+    outside = {"recipes", "tests", "benchmarks"}
+    assert not [str(path) for path in SOURCES if {name.split(".")[0] for name in imports_of(TREES[path])} & outside]
 
 
 def test_no_module_imports_itself_through_others():
-    graph = {name: imports_of(path, top_level=True) & MODULES.keys() for name, path in MODULES.items()}
+    graph = {name: imports_of(TREES[path], top_level=True) & MODULES.keys() for name, path in MODULES.items()}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
@@ -96,67 +116,66 @@ def test_no_module_imports_itself_through_others():
         visit(name, ())
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.name != "__init__.py"], ids=module_of)
-def test_every_source_file_has_its_test_file(path):
-    folder = path.relative_to(ROOT / PACKAGE).parent
-    wanted = ROOT / "tests" / folder / f"test_{path.stem.strip('_')}.py"
-    assert wanted.exists(), f"{wanted.relative_to(ROOT)} is missing"
+def test_every_source_file_has_its_test_file():
+    files = [path.relative_to(ROOT / PACKAGE) for path in SOURCES if path.name != "__init__.py"]
+    wanted = [ROOT / "tests" / file.parent / f"test_{file.stem.strip('_')}.py" for file in files]
+    assert not [str(path.relative_to(ROOT)) for path in wanted if not path.exists()]
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=module_of)
-def test_public_names_exist_and_are_in_order(path):
-    package = importlib.import_module(module_of(path))
-    names = list(getattr(package, "__all__", ()))
-    assert names, f"{module_of(path)} has no __all__"
-    assert len(names) == len(set(names))
-    for name in names:
-        try:
-            assert getattr(package, name) is not None
-        except ImportError as error:  # an optional dependency
-            pytest.skip(str(error))
-    if path.parent.name != PACKAGE:  # the first page follows the data flow
-        assert names == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+def test_public_names_exist_once_and_in_order():
+    wrong = []
+    for name in PACKAGES:
+        public = list(getattr(importlib.import_module(name), "__all__", ()))
+        ordered = sorted(public, key=lambda item: (not item.isupper(), not item[0].isupper(), item))
+        # The first page follows the data flow.
+        if not public or len(public) != len(set(public)) or (name != PACKAGE and public != ordered):
+            wrong.append(name)
+        wrong += [f"{name}.{item}" for item in public if not exists(name, item)]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=module_of)
-def test_names_a_package_imports_for_others_are_public(path):
-    tree = ast.parse(path.read_text())
-    imported = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE)
-        for alias in node.names
-        if not (alias.asname or alias.name).startswith("_")
-    }
-    package = importlib.import_module(module_of(path))
-    submodules = {name.removeprefix(f"{PACKAGE}.") for name in MODULES}
-    assert imported - submodules <= set(package.__all__)
+def exists(package: str, name: str) -> bool:
+    try:
+        return getattr(importlib.import_module(package), name, None) is not None
+    except ImportError:  # an optional dependency
+        return True
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_the_library_does_not_print(path):
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    prints = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
-    assert len(prints) == (module_of(path) == f"{PACKAGE}.recipes.command")  # the command line's last line
+def test_names_a_package_imports_for_others_are_public():
+    hidden = []
+    for name, path in PACKAGES.items():
+        lines = [node for node in TREES[path].body if isinstance(node, ast.ImportFrom)]
+        ours = [node for node in lines if (node.module or "").startswith(PACKAGE)]
+        imported = {alias.asname or alias.name for node in ours for alias in node.names}
+        imported = {item for item in imported if not item.startswith("_")}
+        submodules = {other.removeprefix(f"{PACKAGE}.") for other in MODULES}
+        hidden += [f"{name}.{item}" for item in imported - submodules - set(importlib.import_module(name).__all__)]
+    assert not hidden
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_files_stay_short(path):
-    assert len(path.read_text().splitlines()) <= 300
+def test_the_library_does_not_print():
+    command = f"{PACKAGE}.recipes.command"  # says where a run is, in the last line
+    assert [name for name, path in MODULES.items() if "print" in names_called(path)] == [command]
+
+
+def names_called(path: Path) -> list[str]:
+    return [call.func.id for call in calls_of(path) if isinstance(call.func, ast.Name)]
+
+
+def test_files_stay_short():
+    lengths = {str(path): len(path.read_text().splitlines()) for path in SOURCES}
+    assert not {path: length for path, length in lengths.items() if length > 300}
 
 
 READS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "recipes").rglob("*.py"))], ids=str)
-def test_nothing_that_is_read_can_run_code(path):
+def test_nothing_that_is_read_can_run_code():
     """No pickle, no ``torch.load`` of more than weights, no ``np.load`` of objects, no eval."""
-    tree = ast.parse(path.read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not {name.split(".")[0] for name in names} & RUNS_CODE
-    assert not [call.lineno for call in ast.walk(tree) if isinstance(call, ast.Call) and _runs_code(call)]
+    for path, tree in TREES.items():
+        assert not {name.split(".")[0] for name in imports_of(tree)} & RUNS_CODE, path
+        assert not [call.lineno for call in calls_of(path) if _runs_code(call)], path
 
 
 def _runs_code(call: ast.Call) -> bool:
