@@ -42,7 +42,6 @@ from torchrl_htrpo import (
     same,
 )
 from torchrl_htrpo.envs import GoalTask
-from torchrl_htrpo.optim.values import value_and_gradient
 
 OWN_ROWS, SHARED_ROWS = 512, 8192
 
@@ -67,10 +66,10 @@ def main() -> None:
         rows = relabel(actor, states, given.goals, chunk)
         objective = TrustRegionObjective(actor, chunk_size=chunk)
         at, problem = objective.trainable_params.data, objective.problem(rows)
-        gradients[way] = value_and_gradient(problem, at)[2]
+        gradients[way] = problem.value_and_gradient(at)[2]
         work: dict[str, Callable[[], object]] = {
             "log_probs": lambda states=states, chunk=chunk: relabel(actor, states, given.goals, chunk),
-            "gradient": lambda problem=problem, at=at: value_and_gradient(problem, at),
+            "gradient": lambda problem=problem, at=at: problem.value_and_gradient(at),
         }
         figures |= {f"{name}_{way}": [seconds(do) for _ in range(given.rounds)] for name, do in work.items()}
         operator, vector = curvature(problem, at), gradients[way]

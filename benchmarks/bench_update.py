@@ -48,7 +48,6 @@ from torchrl_htrpo import (
     TrustRegionOptimizer,
     weight_share,
 )
-from torchrl_htrpo.optim.values import value_and_gradient
 from torchrl_htrpo.optim.vectors import dot
 
 GRADIENT_ROWS, CURVATURE_ROWS = 32768, 16384
@@ -326,7 +325,7 @@ def preconditioning() -> Iterator[str]:
     )
     rows, fewer = RowSampler(GRADIENT_ROWS)(batch), RowSampler(CURVATURE_ROWS, priority=weight_share)(batch)
     params, problem = objective.trainable_params.data, objective.problem(rows, fewer)
-    _, _, gradient = value_and_gradient(problem, params)
+    _, _, gradient = problem.value_and_gradient(params)
     operator = GaussNewtonOperator(problem.residuals, params)
     product = operator @ gradient
     damping = 1e-2 * (dot(gradient, product) / dot(gradient, gradient)).item()

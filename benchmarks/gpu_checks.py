@@ -50,7 +50,6 @@ from torchrl_htrpo import (
     same,
     weight_share,
 )
-from torchrl_htrpo.optim.values import value_and_gradient
 from torchrl_htrpo.optim.vectors import dot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,8 +125,8 @@ class Checks:
         objective = TrustRegionObjective(self.actor, chunk_size=ALL_ROWS)
         params, problem = objective.trainable_params.data, objective.problem(self.rows)
         operator = GaussNewtonOperator(problem.residuals, params, paper_optimizer(objective, 1 << 34).store)
-        self.time("gradient", lambda: value_and_gradient(problem, params))
-        gradient = value_and_gradient(problem, params)[2]
+        self.time("gradient", lambda: problem.value_and_gradient(params))
+        gradient = problem.value_and_gradient(params)[2]
         self.time("linearize", lambda: GaussNewtonOperator(problem.residuals, params))
         product = operator @ gradient
         self.time("product", lambda: operator @ gradient)

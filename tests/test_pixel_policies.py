@@ -14,7 +14,6 @@ from torchrl_htrpo.modules import CategoricalHead, GaussianHead, PixelGoalEncode
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
 from torchrl_htrpo.optim.gauss_newton import curvature
-from torchrl_htrpo.optim.values import value_and_gradient
 
 SHAPE = (2, 7, 6)
 HEADS = {"categorical": lambda: CategoricalHead(4), "gaussian": lambda: GaussianHead(2)}
@@ -70,7 +69,7 @@ def test_sharing_states_changes_no_result(both):
 def test_surrogate_gradient_and_critic_loss_are_those_of_rows_with_their_own_pictures(both):
     actor, critic, batches = both
     objective = TrustRegionObjective(actor, critic, chunk_size=8)
-    found = [value_and_gradient(objective.problem(batch), objective.trainable_params.data) for batch in batches]
+    found = [objective.problem(batch).value_and_gradient(objective.trainable_params.data) for batch in batches]
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
     torch.testing.assert_close(ravel(found[0][2]), ravel(found[1][2]))
     assert any("trunk" in name for name in found[0][2].keys(True)) and ravel(found[0][2]).norm() > 0

@@ -15,7 +15,6 @@ from torchrl_htrpo.modules import CategoricalHead, make_actor
 from torchrl_htrpo.modules.log_prob import action_log_prob
 from torchrl_htrpo.objectives import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.optim.values import value_and_gradient
 
 LOSSES = [QKLLoss, SampledKLLoss, KLLoss]
 CLOSED_FORM = ["categorical", "one_hot", "gaussian", "tanh_normal"]
@@ -260,7 +259,7 @@ def test_weights_that_two_modules_share_are_one_parameter_and_take_the_whole_ste
         parameter.data_ptr(): gradient for parameter, gradient in zip(actor.parameters(), gradients, strict=True)
     }
     problem = objective.problem(batch)
-    _, _, found = value_and_gradient(problem, params.data.clone())
+    _, _, found = problem.value_and_gradient(params.data.clone())
     for name, leaf in params.items():
         torch.testing.assert_close(found[name], expected[leaf.data_ptr()])
     before = params.data.clone()

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
-from torchrl_htrpo.optim.values import value_and_gradient, values
 from torchrl_htrpo.optim.vectors import axpy, dot
 
 OptimizerFn = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -56,7 +55,7 @@ class FirstOrderOptimizer:
         if problem.empty:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()
-        surrogate, divergence, gradient = value_and_gradient(problem, before)
+        surrogate, divergence, gradient = problem.value_and_gradient(before)
         squared = dot(gradient, gradient).item()
         if not math.isfinite(squared) or not math.isfinite(surrogate):
             return StepResult(StepStatus.NON_FINITE)
@@ -66,7 +65,7 @@ class FirstOrderOptimizer:
             self.params.get(key).grad = -gradient.get(key)
         self.optimizer.step()
         change = axpy(-1.0, before, self.params.data)
-        value, apart = values(problem, self.params.data)
+        value, apart = problem.values(self.params.data)
         if not (math.isfinite(value) and math.isfinite(apart)):
             self.params.data.update_(before)
             return StepResult(StepStatus.NON_FINITE)

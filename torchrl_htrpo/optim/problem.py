@@ -1,10 +1,12 @@
-"""The one thing objectives hand to optimizers: a constrained problem, in pieces that add up."""
+"""A constrained problem in pieces that add up: what objectives give to optimizers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.distributed as dist
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -31,11 +33,10 @@ class TrustRegionProblem:
             :attr:`terms`.
 
     Example:
-        >>> import torch
         >>> from tensordict import TensorDict
         >>> problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)])
-        >>> problem.terms[0](TensorDict(x=torch.ones(2)))
-        (tensor(2.), tensor(1.))
+        >>> problem.values(TensorDict(x=torch.ones(2)))
+        (2.0, 1.0)
     """
 
     terms: Sequence[TermFn]
@@ -48,8 +49,74 @@ class TrustRegionProblem:
         """Whether there are no rows; another process may have some."""
         return not self.terms and self.process_group is None
 
+    @property
+    def weightless(self) -> bool:
+        """Whether there are residuals and all their weights are 0."""
+        return bool(self.residuals) and not any(weight.any() for _, weight in self.residuals)
+
+    @torch.no_grad()
+    def values(self, params: TensorDictBase) -> tuple[float, float]:
+        """The surrogate and the divergence.
+
+        Args:
+            params: where.
+
+        Returns:
+            Both, as floats; NaN where a distribution refuses its parameters.
+        """
+        try:
+            pairs = [torch.stack(term(params)) for term in self.terms]
+        except ValueError:
+            # A distribution refuses its parameters. It took those before the step: this trial went too far.
+            pairs = [torch.full((2,), math.nan, device=_device(params))]
+        return self._total(pairs, params)
+
+    def value_and_gradient(self, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
+        """The surrogate, the divergence, and the gradient of the surrogate.
+
+        Args:
+            params: where.
+
+        Returns:
+            All three.
+
+        Example:
+            >>> from tensordict import TensorDict
+            >>> problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)])
+            >>> problem.value_and_gradient(TensorDict(x=torch.ones(2)))[2]["x"]
+            tensor([1., 1.])
+        """
+        pairs: list[Tensor] = []
+        total = params.apply(torch.zeros_like)
+        for term in self.terms:
+            gradient, (surrogate, divergence) = torch.func.grad(_surrogate_first(term), has_aux=True)(params)
+            pairs.append(torch.stack((surrogate, divergence)))
+            total.add_(gradient)
+        self.all_reduce_(*total.values(True, True))
+        return *self._total(pairs, params), total
+
     def all_reduce_(self, *parts: Tensor) -> None:
         """Add up tensors over the processes, in place."""
         if self.process_group is not None:
             for part in parts:
                 dist.all_reduce(part, group=self.process_group)
+
+    def _total(self, pairs: list[Tensor], params: TensorDictBase) -> tuple[float, float]:
+        total = torch.zeros(2, dtype=torch.float64, device=_device(params))
+        if pairs:
+            total += torch.stack(pairs).sum(0, dtype=torch.float64)
+        self.all_reduce_(total)
+        surrogate, divergence = total.tolist()
+        return surrogate, divergence
+
+
+def _surrogate_first(term: TermFn) -> Callable[[TensorDictBase], tuple[Tensor, tuple[Tensor, Tensor]]]:
+    def value(params: TensorDictBase) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        surrogate, divergence = term(params)
+        return surrogate, (surrogate.detach(), divergence.detach())
+
+    return value
+
+
+def _device(params: TensorDictBase) -> torch.device:
+    return next(iter(params.values(True, True))).device

@@ -15,7 +15,6 @@ from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
-from torchrl_htrpo.optim.values import value_and_gradient, values
 from torchrl_htrpo.optim.vectors import axpy, dot
 
 DampingMode = Literal["relative", "absolute"]
@@ -116,12 +115,12 @@ class TrustRegionOptimizer:
         if problem.empty:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()
-        surrogate, divergence, gradient = value_and_gradient(problem, before)
+        surrogate, divergence, gradient = problem.value_and_gradient(before)
         squared = dot(gradient, gradient).item()
         if not math.isfinite(squared) or not math.isfinite(surrogate):
             return StepResult(StepStatus.NON_FINITE)
         if squared == 0.0:
-            return StepResult(StepStatus.NO_ROWS if _weightless(problem) else StepStatus.ZERO_GRADIENT)
+            return StepResult(StepStatus.NO_ROWS if problem.weightless else StepStatus.ZERO_GRADIENT)
         operator = curvature(problem, before, self.store)
         product = operator @ gradient
         own = dot(gradient, product).item()
@@ -148,7 +147,7 @@ class TrustRegionOptimizer:
     ) -> SearchResult:
         def evaluate(step: float) -> tuple[float, float]:
             self.params.data.update_(axpy(step, full, before))
-            value, apart = values(problem, self.params.data)
+            value, apart = problem.values(self.params.data)
             return value - surrogate, apart
 
         accepted = False
@@ -181,7 +180,3 @@ class TrustRegionOptimizer:
             damping=damping,
             trials=found.trials,
         )
-
-
-def _weightless(problem: TrustRegionProblem) -> bool:
-    return bool(problem.residuals) and not any(weight.any() for _, weight in problem.residuals)
