@@ -42,7 +42,6 @@ from torchrl.modules import ValueOperator
 from torchrl_htrpo import (
     ConjugateGradient,
     GaussNewtonOperator,
-    KroneckerPreconditioner,
     RowSampler,
     TrustRegionObjective,
     TrustRegionOptimizer,
@@ -72,7 +71,7 @@ def main() -> None:
             for name in competitors:
                 results[name].append(spawn(args, name))
         report({name: median(rounds) for name, rounds in results.items()}, load_steps(folder, competitors))
-    for line in preconditioning():
+    for line in conjugate_gradients():
         print(line, flush=True)
     return None
 
@@ -313,11 +312,11 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).item()
 
 
-# --- Preconditioning ---
+# --- Conjugate gradients ---
 
 
-def preconditioning() -> Iterator[str]:
-    """Conjugate gradients on FetchReach under the library's relative damping, with the preconditioner and without."""
+def conjugate_gradients() -> Iterator[str]:
+    """Conjugate gradients on FetchReach under the library's relative damping."""
     collected = collect("reach")
     objective, batch = (
         TrustRegionObjective(collected[1], chunk_size=4096),
@@ -329,19 +328,16 @@ def preconditioning() -> Iterator[str]:
     operator = GaussNewtonOperator(problem.residuals, params)
     product = operator @ gradient
     damping = 1e-2 * (dot(gradient, product) / dot(gradient, gradient)).item()
-    best = ConjugateGradient(100, 1e-6, preconditioner=KroneckerPreconditioner())(operator, gradient, damping=damping).x
-    solvers = {f"plain{n}": ConjugateGradient(n, 0.0) for n in (3, 5, 10, 20)}
-    solvers |= {
-        f"kronecker{n}": ConjugateGradient(n, 0.0, preconditioner=KroneckerPreconditioner()) for n in (3, 5, 10)
-    }
-    for name, solver in solvers.items():
+    best = ConjugateGradient(100, 1e-6)(operator, gradient, damping=damping).x
+    for iterations in (3, 5, 10, 20):
+        solver = ConjugateGradient(iterations, 0.0)
         solve = functools.partial(solver, operator, gradient, damping=damping, first_product=product)
         runs = [timed(solve) for _ in range(3)]
         found = runs[0][2]
         angle = cosine(flat(found.x), flat(best))
-        yield f"FIGURE cg_{name}_cpu {statistics.median(cpu for _, cpu, _ in runs):.3f} s"
-        yield f"FIGURE cg_{name}_residual {found.residual_norm:.2e} of_the_gradient"
-        yield f"FIGURE cg_{name}_cosine {angle:.4f} with_the_solution"
+        yield f"FIGURE cg_{iterations}_cpu {statistics.median(cpu for _, cpu, _ in runs):.3f} s"
+        yield f"FIGURE cg_{iterations}_residual {found.residual_norm:.2e} of_the_gradient"
+        yield f"FIGURE cg_{iterations}_cosine {angle:.4f} with_the_solution"
 
 
 def flat(vector: TensorDictBase) -> Tensor:

@@ -40,7 +40,6 @@ from torchrl_htrpo import (
     GoalTask,
     GoalVTrace,
     HindsightRelabel,
-    KroneckerPreconditioner,
     RowSampler,
     StateValue,
     TrustRegionObjective,
@@ -121,7 +120,7 @@ class Checks:
         self.time("row_samplers", lambda: (RowSampler(65536)(self.rows), RowSampler(32768)(self.rows)))
 
     def directions(self) -> None:
-        """Products and conjugate gradients, with the preconditioner and without; where the host waits."""
+        """Products and conjugate gradients; where the host waits."""
         objective = TrustRegionObjective(self.actor, chunk_size=ALL_ROWS)
         params, problem = objective.trainable_params.data, objective.problem(self.rows)
         operator = GaussNewtonOperator(problem.residuals, params, paper_optimizer(objective, 1 << 34).store)
@@ -131,12 +130,11 @@ class Checks:
         product = operator @ gradient
         self.time("product", lambda: operator @ gradient)
         damping = 1e-2 * (dot(gradient, product) / dot(gradient, gradient)).item()
-        for name, kind in (("plain", None), ("kronecker", KroneckerPreconditioner())):
-            for iterations in (4, 10):
-                solver = ConjugateGradient(iterations, 0.0, preconditioner=kind)
-                solve = lambda solver=solver: solver(operator, gradient, damping=damping)  # noqa: E731
-                self.time(f"cg_{name}{iterations}", solve)
-                say("FIGURE", f"cg_{name}{iterations}_residual", f"{solve().residual_norm:.2e}", "")
+        for iterations in (4, 10):
+            solver = ConjugateGradient(iterations, 0.0)
+            solve = lambda solver=solver: solver(operator, gradient, damping=damping)  # noqa: E731
+            self.time(f"cg_{iterations}", solve)
+            say("FIGURE", f"cg_{iterations}_residual", f"{solve().residual_norm:.2e}", "")
         say("FIGURE", "cg_host_waits", waits(lambda: ConjugateGradient(10)(operator, gradient, damping=damping)), "")
 
     def bits(self) -> None:

@@ -119,20 +119,6 @@ def test_iterations_after_the_end_change_nothing(matrix, monkeypatch):
     assert (found.iterations, found.indefinite) == (expected.iterations, expected.indefinite)
 
 
-def test_a_preconditioner_saves_products_and_leaves_the_solution():
-    scale = torch.logspace(0, 3, 10, dtype=torch.float64)
-    matrix, b = spd(10) * scale.outer(scale), torch.randn(10, dtype=torch.float64)
-
-    def diagonal(operator, damping):
-        inverse = 1 / (operator.matrix.diagonal() + damping)
-        return lambda vector: pieces(inverse * flat(vector))
-
-    plain = ConjugateGradient(200, tolerance=1e-10)(Dense(matrix), pieces(b), damping=1e-3)
-    helped = ConjugateGradient(200, tolerance=1e-10, preconditioner=diagonal)(Dense(matrix), pieces(b), damping=1e-3)
-    assert helped.iterations < plain.iterations
-    torch.testing.assert_close(flat(helped.x), flat(plain.x), rtol=1e-5, atol=1e-8)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

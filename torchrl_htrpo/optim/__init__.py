@@ -4,7 +4,6 @@ from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.first_order import FirstOrderOptimizer
 from torchrl_htrpo.optim.gauss_newton.curvature import GaussNewtonOperator, HessianOperator, LinearOperator, curvature
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
-from torchrl_htrpo.optim.preconditioner import KroneckerPreconditioner
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
 from torchrl_htrpo.optim.trust_region import TrustRegionOptimizer
@@ -16,7 +15,6 @@ __all__ = [
     "FirstOrderOptimizer",
     "GaussNewtonOperator",
     "HessianOperator",
-    "KroneckerPreconditioner",
     "LinearOperator",
     "SearchResult",
     "StepResult",

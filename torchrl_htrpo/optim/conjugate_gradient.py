@@ -10,7 +10,6 @@ from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.gauss_newton.curvature import LinearOperator
-from torchrl_htrpo.optim.preconditioner import Preconditioner
 from torchrl_htrpo.optim.vectors import axpy, dot
 
 
@@ -41,8 +40,6 @@ class ConjugateGradient:
         max_iterations: most products with the operator.
         tolerance: stop when the residual is below it.
         relative: the tolerance is of :math:`|r| / |b|`; otherwise of :math:`|r|^2` (the authors' code: 1e-10).
-        preconditioner: approximates the inverse of :math:`A + d I`, for fewer products; see
-            :class:`KroneckerPreconditioner`.
 
     Raises:
         ValueError: if ``max_iterations`` is not positive or ``tolerance`` negative.
@@ -61,7 +58,6 @@ class ConjugateGradient:
     max_iterations: int = 10
     tolerance: float = 1e-3
     relative: bool = True
-    preconditioner: Preconditioner | None = None
 
     def __post_init__(self) -> None:
         if self.max_iterations < 1:
@@ -83,33 +79,28 @@ class ConjugateGradient:
             operator: :math:`A`.
             b: the right-hand side.
             damping: :math:`d`.
-            first_product: :math:`A b`, if it is known already (of use only without a preconditioner).
+            first_product: :math:`A b`, if it is known already.
 
         Returns:
             The solution and how it was reached.
         """
-        approximate = self.preconditioner(operator, float(damping)) if self.preconditioner else None
-        precondition = approximate or _unchanged
-        x, residual, direction = b.apply(torch.zeros_like), b.clone(), precondition(b).clone()
+        x, residual, direction = b.apply(torch.zeros_like), b.clone(), b.clone()
         squared = squared_b = dot(b, b)
-        height = dot(residual, direction)
         active, used = torch.ones_like(squared, dtype=torch.bool), torch.zeros_like(squared)
         indefinite = torch.zeros_like(active)
         for iteration in range(self.max_iterations):
-            known = first_product if iteration == 0 and approximate is None else None
+            known = first_product if iteration == 0 else None
             product = axpy(damping, direction, known if known is not None else operator @ direction)
             bend = dot(direction, product)
             indefinite = indefinite | (active & ~(bend > 0))
             active = active & (bend > 0)
-            alpha, used = height / bend, used + active
+            alpha, used = squared / bend, used + active
             x, residual = _move(active, alpha, direction, x), _move(active, -alpha, product, residual)
-            squared = torch.where(active, dot(residual, residual), squared)
+            previous, squared = squared, torch.where(active, dot(residual, residual), squared)
             active = active & ~self._solved(squared, squared_b)
             if _known_to_be(active, False):
                 break
-            steepest = precondition(residual)
-            previous, height = height, torch.where(active, dot(residual, steepest), height)
-            direction = _move(active, height / previous, direction, steepest)
+            direction = _move(active, squared / previous, direction, residual)
         norm = torch.where(squared_b > 0, squared / squared_b, 0).sqrt()
         count, relative_norm, bent = torch.stack((used, norm, indefinite.to(norm))).tolist()
         return CGSolution(x, residual, int(count), relative_norm, bool(bent))
@@ -121,10 +112,6 @@ class ConjugateGradient:
 def _known_to_be(flag: Tensor, value: bool) -> bool:
     """An accelerator is never waited for: once solved, the iterations that remain change nothing."""
     return flag.device.type == "cpu" and bool(flag) is value
-
-
-def _unchanged(vector: TensorDictBase) -> TensorDictBase:
-    return vector
 
 
 def _move(active: Tensor, scale: Tensor, x: TensorDictBase, y: TensorDictBase) -> TensorDictBase:
