@@ -10,7 +10,8 @@ from tensordict import TensorDictBase
 from torchrl.envs import Compose
 
 from tests.cases import HEADS, actor_with, trajectories
-from torchrl_htrpo.batch import RowSampler
+from torchrl_htrpo.batch import RowSampler, effective_sample_size
+from torchrl_htrpo.checks import set_checks
 from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
 from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.hindsight import (
@@ -163,8 +164,28 @@ def test_every_device_goes_the_same_way(device, sampler):
         relabelled = CumulativeGoalRatio(there)(HindsightRelabel(TASK)(goals))
         full = GoalVTrace()(StateValue(judge)(relabelled))
         assert step(full, there, rows=lambda rows: rows, iterations=5).accepted
-        ends.append((full["hindsight", "weight"].cpu(), flat(there)))
+        ends.append((effective_sample_size(full["hindsight", "weight"]).cpu(), flat(there)))
     assert torch.allclose(ends[0][0], ends[1][0]) and torch.allclose(ends[0][1], ends[1][1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("budget", [None, 40, 10_000])
+def test_the_results_are_the_same_whether_values_are_checked_or_not(budget):
+    actor, critic = actor_with("gaussian"), critic_of()
+    batch, ends = trajectories(6, 5, actor=actor, lengths=[5, 2, 4, 1, 5, 3]), []
+    for mode in ("sync", "off"):
+        learner, judge = copy.deepcopy(actor), copy.deepcopy(critic)
+        with set_checks(mode):
+            full = prepared(batch, learner, judge)
+            rows = RowSampler(budget, generator=torch.Generator().manual_seed(1))
+            result = step(full, learner, rows)
+            live = full[full["collector", "mask"]]
+        assert result.accepted
+        ends.append((live.exclude(("hindsight", "goal")), flat(learner), result))
+    (checked, after, found), (unchecked, other, same_step) = ends
+    for key in checked.keys(True, True):
+        assert torch.allclose(checked[key].double(), unchecked[key].double(), rtol=0, atol=1e-12)
+    assert torch.allclose(after, other, rtol=0, atol=1e-9)
+    assert (found.trials, found.cg_iterations) == (same_step.trials, same_step.cg_iterations)
 
 
 def test_an_update_on_any_device_draws_and_steps(device):

@@ -8,6 +8,7 @@ from tensordict import TensorDict
 
 from tests.cases import bitwise_equal
 from torchrl_htrpo.batch import RowSampler, contribution, weight_share
+from torchrl_htrpo.checks import set_checks
 
 
 def weighted(shape=(3, 4, 5), live_share=0.8):
@@ -102,6 +103,28 @@ def test_a_budget_for_more_rows_than_live_takes_each_once_with_its_weight(spare)
     rows, mask = RowSampler(int(batch["collector", "mask"].sum()) + spare)(batch), batch["collector", "mask"]
     assert torch.equal(rows["index"], batch["index"][mask])
     assert torch.equal(rows["importance_weight"], batch["importance_weight"][mask])
+
+
+@pytest.mark.parametrize("budget", [60, 70, 50])
+def test_without_waiting_masked_rows_fill_up_a_budget_for_more_rows_than_live(budget):
+    batch = weighted(live_share=0.7)
+    expected, live = RowSampler(budget)(batch), batch["collector", "mask"]
+    assert live.sum() <= 50
+    with set_checks("off"):
+        rows = RowSampler(budget)(batch)
+    assert (
+        rows.shape == (min(budget, live.numel()),) and not rows["importance_weight"][~rows["collector", "mask"]].any()
+    )
+    assert bitwise_equal(rows[rows["collector", "mask"]], expected)
+
+
+def test_without_waiting_the_same_rows_are_drawn():
+    batch = weighted()
+    draws = []
+    for mode in ("sync", "off"):
+        with set_checks(mode):
+            draws.append(RowSampler(8, generator=torch.Generator().manual_seed(2))(batch))
+    assert bitwise_equal(*draws)
 
 
 def test_a_budget_one_short_of_the_live_rows_is_kept():

@@ -12,6 +12,7 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import BatchTransform
+from torchrl_htrpo.checks import may_wait
 
 PriorityFn = Callable[[TensorDictBase], Tensor]
 
@@ -32,8 +33,8 @@ class RowSampler(BatchTransform):
     Row :math:`m` is drawn with probability :math:`p_m`, proportional to a priority mixed with a uniform share, and its
     weight becomes :math:`c_m / (M p_m)`. Draws are systematic (one uniform offset), so a row expected :math:`k` times
     comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost. Where no more
-    than :math:`M` rows live, each of them comes once, with its weight (on the CPU; an accelerator, which cannot count
-    them without making the host wait, draws).
+    than :math:`M` rows live, each of them comes once, with its weight; where the host may not wait for the device,
+    masked rows fill up the :math:`M`.
 
     Args:
         num_rows: rows to draw (``M``); ``None`` takes every live row once, with its weight.
@@ -43,7 +44,7 @@ class RowSampler(BatchTransform):
 
     Raises:
         ValueError: if ``num_rows`` is not positive or ``uniform_share`` outside [0, 1], or if a weight or an advantage
-            of a live row is not finite (seen on the CPU only).
+            of a live row is not finite (a check of values: :func:`~torchrl_htrpo.checks.set_checks`).
 
     Example:
         >>> from tensordict import TensorDict
@@ -90,18 +91,30 @@ class RowSampler(BatchTransform):
         live = validity(tensordict)
         for key, values in zip(self.in_keys, inputs, strict=True):
             self._refuse_non_finite(key, values, live)
-        if self.num_rows is None or _known_to_be_few(live, self.num_rows):
+        waits = may_wait(live.device)
+        if self.num_rows is None or (waits and int(live.sum()) <= self.num_rows):
             rows = tensordict[live.nonzero(as_tuple=True)]
             yield from (rows.copy() for _ in range(count))
             return
         probability = self._probability(tensordict, live).reshape(-1)
-        edges = probability.cumsum(0)
+        edges, live_first = probability.cumsum(0), None if waits else _live_first(live)
         for _ in range(count):
-            index = self._systematic(edges, self.num_rows)
-            rows, drawn = tensordict[unravel(index, live.shape)], probability[index]
-            weight = rows.get("importance_weight")
-            scale = torch.where(drawn > 0, 1 / (self.num_rows * drawn), 0).to(weight.dtype)
-            yield rows.set("importance_weight", weight * scale)
+            yield self._draw(tensordict, probability, edges, live_first)
+
+    def _draw(
+        self, tensordict: TensorDictBase, probability: Tensor, edges: Tensor, live_first: tuple[Tensor, Tensor] | None
+    ) -> TensorDictBase:
+        num_rows = min(self.num_rows or len(edges), len(edges))
+        index = self._systematic(edges, num_rows)
+        drawn = probability[index]
+        scale = torch.where(drawn > 0, 1 / (num_rows * drawn), 0)
+        if live_first is not None:
+            order, live = (values[:num_rows] for values in live_first)
+            few = live_first[1].sum() <= num_rows
+            index, scale = torch.where(few, order, index), torch.where(few, live.to(scale), scale)
+        rows = tensordict[unravel(index, tensordict.batch_size)]
+        weight = rows.get("importance_weight")
+        return rows.set("importance_weight", torch.where(scale > 0, weight * scale.to(weight.dtype), 0))
 
     def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
         even = live.double() / live.sum().clamp_min(1)
@@ -119,5 +132,7 @@ class RowSampler(BatchTransform):
         return torch.searchsorted(edges, ticks, right=True).clamp_max(len(edges) - 1)
 
 
-def _known_to_be_few(live: Tensor, most: int) -> bool:
-    return live.device.type == "cpu" and int(live.sum()) <= most
+def _live_first(live: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat indices of all rows, live ones first, and which of them live: known without waiting for the device."""
+    order = (~live).reshape(-1).int().argsort(stable=True)
+    return order, live.reshape(-1)[order]

@@ -8,14 +8,16 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo.checks import may_wait
+
 RowFn = Callable[[TensorDictBase], Tensor]
 
 
 def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: int) -> Tensor:
     """Evaluate ``fn`` on the marked rows of a batch, at most ``chunk_size`` rows at a time.
 
-    Expanded (stride 0) entries are materialised a chunk at a time, so the memory is bounded by ``chunk_size``. On an
-    accelerator every row is evaluated, marked or not: gathering them would make the host wait for the device.
+    Expanded (stride 0) entries are materialised a chunk at a time, so the memory is bounded by ``chunk_size``. Where
+    the host may not wait for the device, every row is evaluated, marked or not.
 
     Args:
         fn: rows ``[m]`` to values ``[m]``.
@@ -32,7 +34,7 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
         >>> map_rows(lambda rows: rows["x"] ** 2, td, td["x"] > 1, chunk_size=1)
         tensor([0., 0., 4., 9.])
     """
-    if mask.device.type != "cpu":
+    if not may_wait(mask.device):
         return torch.where(mask, _map_all(fn, tensordict, mask.device, chunk_size), 0)
     index = mask.nonzero(as_tuple=True)
     if not len(index[0]):

@@ -10,6 +10,7 @@ from torchrl.envs import Transform
 
 from torchrl_htrpo._errors import refusal, require
 from torchrl_htrpo.batch.mask import beyond_end, validity
+from torchrl_htrpo.checks import may_wait
 
 HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
 HINDSIGHT_GOAL_MASK: NestedKey = ("hindsight", "goal_mask")
@@ -35,22 +36,19 @@ class BatchTransform(Transform):
         return require(self, tensordict, *keys)
 
     def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
-        """The valid steps of each row's trajectory; rows with several are refused.
-
-        On an accelerator, where asking would make the host wait, all but the first of them are left out.
-        """
+        """The valid steps of each row's trajectory; rows with several are refused, or cut after the first unchecked."""
         valid = validity(tensordict)
         flags = [tensordict.get(("next", name), default=None) for name in ("terminated", "truncated")]
         for done in (flag.squeeze(-1) for flag in flags if flag is not None):
             over = beyond_end(done & valid)
-            if valid.device.type == "cpu" and (valid & over).any():
+            if may_wait(valid.device) and (valid & over).any():
                 expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
                 raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
             valid = valid & ~over
         return valid
 
     def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
-        """Say which entry is not finite; silent on an accelerator, where asking would make the host wait."""
-        if values.device.type == "cpu" and not values[where].isfinite().all():
+        """Say which entry is not finite, if checks of values run."""
+        if may_wait(values.device) and not values[where].isfinite().all():
             bad = values[where][~values[where].isfinite()][0].item()
             raise ValueError(refusal(self, repr(key), "finite on every live step", bad))

@@ -31,7 +31,7 @@ class FutureGoalSampler(OwnGoalSampler):
         **kwargs: see :class:`GoalSampler`.
 
     Raises:
-        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (seen on the CPU only).
+        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (a check of values).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -69,7 +69,7 @@ class FinalGoalSampler(OwnGoalSampler):
         **kwargs: see :class:`GoalSampler`.
 
     Raises:
-        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (seen on the CPU only).
+        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (a check of values).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

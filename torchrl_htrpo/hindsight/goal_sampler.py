@@ -11,6 +11,7 @@ from torch import Tensor
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.goal import ReachedFn
 from torchrl_htrpo.hindsight.functional import distinct
 
@@ -29,7 +30,7 @@ class GoalSampler(BatchTransform):
 
     Raises:
         KeyError: if a goal is missing.
-        ValueError: if the goals differ in shape, or one of a valid step is not finite (seen on the CPU only).
+        ValueError: if the goals differ in shape, or one of a valid step is not finite (a check of values).
     """
 
     def __init__(
@@ -136,6 +137,8 @@ class UniformGoalSampler(GoalSampler):
 class AllGoalSampler(GoalSampler):
     """Every distinct achieved goal is a hindsight goal (Bit Flipping).
 
+    Where the host may not wait for the device, every candidate keeps a slot, and the mask tells which goals exist.
+
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
         >>> batch = AllGoalSampler()(BitFlipEnv(4, num_envs=1).rollout(4))
@@ -146,11 +149,11 @@ class AllGoalSampler(GoalSampler):
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`GoalSampler.choose`."""
         first = distinct(candidates, valid)
-        if candidates.device.type == "cpu":
-            # Without any, one that does not exist: a batch of masked pairs, not an empty one.
-            index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long)
-            return candidates[index], first[index]
-        return candidates, first
+        if not may_wait(candidates.device):
+            return candidates, first
+        # Without any, one that does not exist: a batch of masked pairs, not an empty one.
+        index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long, device=first.device)
+        return candidates[index], first[index]
 
 
 class OriginalGoalSampler(GoalSampler):

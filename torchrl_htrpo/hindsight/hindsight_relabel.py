@@ -9,6 +9,7 @@ from torch import Tensor
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.mask import MASK_KEY, last_steps
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.goal import GoalTask
 from torchrl_htrpo.hindsight.functional import cut_at_first_success
 
@@ -26,8 +27,8 @@ class HindsightRelabel(BatchTransform):
     original goal was reached. So every live pair is ``done`` exactly once, at its last live step. Entries that do not
     change are views of the collected ones; nothing is written to the input.
 
-    A row is one trajectory (or the beginning of one). Rows with several are refused; on an accelerator, where asking
-    would make the host wait, all but the first of them are masked.
+    A row is one trajectory (or the beginning of one). Rows with several are refused; where values are not
+    checked (:func:`~torchrl_htrpo.checks.set_checks`), all but the first of them are masked.
 
     Writes ``original_goal``, the goals, ``("next", "reward" | "terminated" | "truncated" | "done")`` and the mask of
     live steps ``("collector", "mask")``, which TorchRL's losses honour.
@@ -40,7 +41,7 @@ class HindsightRelabel(BatchTransform):
     Raises:
         KeyError: if an entry is missing.
         ValueError: if the goals have another size than the task's, the goals change along a trajectory, a row holds
-            several trajectories, or a relabelled reward is not finite (the last three are seen on the CPU only).
+            several trajectories, or a relabelled reward is not finite (the last three are checks of values).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -66,7 +67,7 @@ class HindsightRelabel(BatchTransform):
         if goals.shape[-1] != desired.shape[-1]:
             expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
-        if goals.device.type == "cpu" and goals.stride(-3) and (goals != goals[..., :1, :, :]).any():
+        if may_wait(goals.device) and goals.stride(-3) and (goals != goals[..., :1, :, :]).any():
             expected = "the same at every step of a trajectory (HindsightReplay takes goals of single steps)"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, "goals that change"))
         valid = self._live_goals(tensordict) & self._first_trajectory(tensordict)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.goal import GoalTask
 
 _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), ("next", "done")
@@ -40,7 +41,7 @@ class HindsightReplay(BatchTransform):
         KeyError: if an entry is missing.
         ValueError: if ``num_rows`` is not positive or ``share`` outside [0, 1]; if the goals have another size than the
             task's, a row holds several trajectories, no step is valid, or a relabelled reward is not finite (the last
-            three are seen on the CPU only).
+            three are checks of values).
 
     Example:
         >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
@@ -102,7 +103,7 @@ class HindsightReplay(BatchTransform):
         return self._reward(rows, failed)
 
     def _steps(self, valid: Tensor) -> tuple[Tensor, ...]:
-        if valid.device.type == "cpu" and not valid.any():
+        if may_wait(valid.device) and not valid.any():
             raise ValueError(refusal(self, "input", "a batch with a valid step", "none"))
         chance = valid.reshape(-1).float()
         index = torch.multinomial(chance, self.num_rows, replacement=True, generator=self.generator)

@@ -15,6 +15,7 @@ from torchrl.objectives import LossModule, distance_loss
 
 from torchrl_htrpo._errors import refusal, require
 from torchrl_htrpo.batch.weights import row_weights
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 
@@ -147,7 +148,7 @@ class TrustRegionObjective(LossModule):
     def _chunks(self, tensordict: TensorDictBase) -> list[tuple[TensorDictBase, Tensor]]:
         weight = self._weights(tensordict).reshape(-1)
         divergence = self.divergence
-        live = weight.nonzero().squeeze(-1) if weight.device.type == "cpu" else weight
+        live = weight.nonzero().squeeze(-1) if may_wait(weight.device) else weight
         if not len(live):
             return []
         rows = tensordict.select(*divergence.in_keys, self.tensor_keys.advantage, strict=False).reshape(-1)
@@ -155,7 +156,7 @@ class TrustRegionObjective(LossModule):
             rows, weight = rows[live], weight[live]
         parts = zip(rows.split(self.chunk_size), weight.split(self.chunk_size), strict=True)
         prepared = [(divergence.prepare(part), share) for part, share in parts]
-        return prepared if weight.device.type == "cpu" else [(_safe(part, share), share) for part, share in prepared]
+        return prepared if may_wait(weight.device) else [(_safe(part, share), share) for part, share in prepared]
 
     def _weights(self, tensordict: TensorDictBase) -> Tensor:
         like = tensordict.get(self.tensor_keys.sample_log_prob)

@@ -9,6 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.optim.gauss_newton.curvature import LinearOperator
 from torchrl_htrpo.optim.vectors import axpy, dot
 
@@ -98,7 +99,7 @@ class ConjugateGradient:
             x, residual = _move(active, alpha, direction, x), _move(active, -alpha, product, residual)
             previous, squared = squared, torch.where(active, dot(residual, residual), squared)
             active = active & ~self._solved(squared, squared_b)
-            if _known_to_be(active, False):
+            if may_wait(active.device) and not active:
                 break
             direction = _move(active, squared / previous, direction, residual)
         norm = torch.where(squared_b > 0, squared / squared_b, 0).sqrt()
@@ -107,11 +108,6 @@ class ConjugateGradient:
 
     def _solved(self, squared: Tensor, squared_b: Tensor) -> Tensor:
         return squared <= (self.tolerance**2 * squared_b if self.relative else self.tolerance)
-
-
-def _known_to_be(flag: Tensor, value: bool) -> bool:
-    """An accelerator is never waited for: once solved, the iterations that remain change nothing."""
-    return flag.device.type == "cpu" and bool(flag) is value
 
 
 def _move(active: Tensor, scale: Tensor, x: TensorDictBase, y: TensorDictBase) -> TensorDictBase:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchrl.envs import Transform
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.adapters.recorder import EnvFailure
 
 
@@ -17,8 +18,8 @@ class FiniteGuard(Transform):
     """Reject nan, inf and numbers beyond a limit in the observations, goals and rewards of an environment.
 
     A single finite 1e19 would spoil running statistics for good, as nan would. As a transform of an environment it
-    checks every reset and step, before the policy sees them. There, on an accelerator, it would make the host wait, and
-    does nothing; called on a collected batch it checks all of it at once.
+    checks every reset and step, before the policy sees them, if checks of values run
+    (:func:`~torchrl_htrpo.checks.set_checks`). Called on a collected batch it checks all of it at once, always.
 
     Args:
         limit: largest absolute value that is accepted.
@@ -46,7 +47,7 @@ class FiniteGuard(Transform):
         self.__dict__["_steps"] = None
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
-        if _on_cpu(tensordict_reset):
+        if _checked(tensordict_reset):
             begun = tensordict.get("_reset", None)
             steps = self.__dict__["_steps"]
             if begun is None or steps is None:
@@ -58,7 +59,7 @@ class FiniteGuard(Transform):
         return tensordict_reset
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
-        if _on_cpu(next_tensordict) and self.__dict__["_steps"] is not None:
+        if _checked(next_tensordict) and self.__dict__["_steps"] is not None:
             self.__dict__["_steps"] += 1
             self._check(next_tensordict, ("next",), self.__dict__["_steps"])
         return next_tensordict
@@ -110,5 +111,5 @@ def _numbers(tensordict: TensorDictBase) -> list[tuple[Any, Tensor]]:
     return [(key, value) for key, value in tensordict.items(True, True) if value.is_floating_point()]
 
 
-def _on_cpu(tensordict: TensorDictBase) -> bool:
-    return all(value.device.type == "cpu" for _, value in _numbers(tensordict)[:1])
+def _checked(tensordict: TensorDictBase) -> bool:
+    return all(may_wait(value.device) for _, value in _numbers(tensordict)[:1])

@@ -12,6 +12,7 @@ from torch import Tensor, distributions
 from torchrl.modules.distributions import MaskedCategorical, OneHotCategorical
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
@@ -81,8 +82,8 @@ class OneHotHead(CategoricalHead):
 class AllowedCategorical(MaskedCategorical):
     """A masked categorical that says so when a mask contradicts what is asked of it.
 
-    The CPU looks; on an accelerator that would make the host wait, and a forbidden action has log-probability minus
-    infinity there. Rows whose mask is all false are padding to a log-probability.
+    Both are checks of values (:func:`~torchrl_htrpo.checks.set_checks`); without them a forbidden action has
+    log-probability minus infinity. Rows whose mask is all false are padding to a log-probability.
 
     Args:
         logits: ``[*B, n]``.
@@ -97,13 +98,13 @@ class AllowedCategorical(MaskedCategorical):
 
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
         """Draw allowed actions."""
-        if self.mask.device.type == "cpu" and not self.mask.any(-1).all():
+        if may_wait(self.mask.device) and not self.mask.any(-1).all():
             raise ValueError(refusal("MaskedCategoricalHead", "mask", "true somewhere in every row", "none in a row"))
         return super().sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Score actions ``[*B]``."""
-        if self.mask.device.type == "cpu":
+        if may_wait(self.mask.device):
             mask = self.mask.expand(*value.shape, self.mask.shape[-1])
             forbidden = mask.any(-1) & ~mask.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
             if forbidden.any():

@@ -1,0 +1,72 @@
+"""Whether the host may wait for the device: for checks of values, and to leave out rows that do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, get_args
+
+import torch
+
+from torchrl_htrpo._errors import refusal
+
+Checks = Literal["sync", "off"]
+_MODE: ContextVar[Checks | None] = ContextVar("checks", default=None)
+
+
+@contextmanager
+def set_checks(mode: Checks | None) -> Iterator[None]:
+    """Choose whether the values of a batch are checked, in this thread.
+
+    A check of values (finite numbers, one trajectory in a row, an allowed action) makes the host wait for the device.
+    Without a choice, checks run on the CPU and are off on an accelerator. Checks of keys, shapes and arguments always
+    run.
+
+    The mode does not change results. Where the host may not wait, rows that do not count are kept and masked, since a
+    shape that depends on values would make it wait: :class:`~torchrl_htrpo.hindsight.AllGoalSampler` keeps a slot for
+    each candidate, :class:`~torchrl_htrpo.batch.RowSampler` fills up its rows with masked ones, networks are evaluated
+    on masked rows too, and conjugate gradients run all iterations (those after convergence change nothing). Sums may
+    differ by rounding, and ``hindsight/live_share`` is a share of all slots.
+
+    Args:
+        mode: ``"sync"`` checks and waits, on any device; ``"off"`` does neither; ``None`` is the default by device.
+
+    Raises:
+        ValueError: if the mode is unknown.
+
+    Example:
+        >>> from torchrl_htrpo.batch import RowSampler
+        >>> from tensordict import TensorDict
+        >>> weight = torch.full((4,), torch.nan)
+        >>> batch = TensorDict(importance_weight=weight, advantage=torch.ones(4, 1), batch_size=[4])
+        >>> with set_checks("off"):
+        ...     rows = RowSampler(2)(batch)
+        >>> RowSampler(2)(batch)
+        Traceback (most recent call last):
+        ValueError: RowSampler: 'importance_weight' must be finite on every live step, got nan
+    """
+    if mode is not None and mode not in get_args(Checks):
+        raise ValueError(refusal("set_checks", "mode", "one of the choices or None", mode, get_args(Checks)))
+    token = _MODE.set(mode)
+    try:
+        yield
+    finally:
+        _MODE.reset(token)
+
+
+def may_wait(device: torch.device) -> bool:
+    """Whether the host may wait for values on a device.
+
+    Args:
+        device: where the values are.
+
+    Returns:
+        True on the CPU and False elsewhere, unless :func:`set_checks` says otherwise.
+
+    Example:
+        >>> may_wait(torch.device("cpu")), may_wait(torch.device("cuda"))
+        (True, False)
+    """
+    mode = _MODE.get()
+    return device.type == "cpu" if mode is None else mode == "sync"
