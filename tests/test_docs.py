@@ -59,7 +59,15 @@ def test_the_version_is_that_of_the_project() -> None:
 def test_the_core_imports_without_the_optional_dependencies() -> None:
     block = "; ".join(f"sys.modules[{name!r}] = None" for name in sorted(OPTIONAL))
     names = "import torchrl_htrpo as ht; ht.BitFlipEnv(4), ht.HGFGoalSampler(2), ht.TrustRegionOptimizer"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", f"import sys; {block}; {names}"], check=True, cwd=ROOT)
+    run(f"import sys; {block}; {names}")
+
+
+def test_the_import_loads_nothing_that_only_pictures_and_intervals_need() -> None:
+    run("import sys, torchrl_htrpo; assert not {'matplotlib', 'imageio', 'scipy'} & set(sys.modules)")
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
 
 
 def metrics() -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy.stats import binomtest
-
 
 def success_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's binomial interval of a success rate.
@@ -21,5 +19,7 @@ def success_interval(successes: int, episodes: int, confidence: float = 0.95) ->
         >>> round(low, 2), round(high, 2)
         (0.89, 0.98)
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - takes half a second to import
+
     interval = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from torchrl_htrpo.records.tables import Table
 
 
@@ -22,6 +20,8 @@ def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str =
     Returns:
         The picture's file.
     """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second to import
+
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     steps, values = _columns(table, metric)
