@@ -185,8 +185,8 @@ def test_an_update_is_the_published_one(make_case, weighted):
     problem = objective.problem(out)
     params = objective.trainable_params.data.clone()
     ours = torch.func.grad(lambda p: sum(term(p)[0] for term in problem.terms))(params)
-    names = {leaf.data_ptr(): name for name, leaf in objective.trainable_params.items()}
-    order = [names[leaf.data_ptr()] for leaf in case.weights]
+    names = {id(leaf): name for name, leaf in objective.trainable_params.items()}
+    order = [names[id(leaf)] for leaf in case.weights]
 
     def in_order(vector: TensorDict) -> Tensor:
         return torch.cat([vector[name].reshape(-1) for name in order])

@@ -180,9 +180,8 @@ def test_keys_can_be_set(loss_class):
 def test_parameters_are_shared_with_the_actor_and_frozen_ones_stay_out():
     actor = actor_with("gaussian")
     frozen = actor[0].module.layers[1].log_scale.requires_grad_(False)
-    params = QKLLoss(actor).trainable_params
-    pointers = {leaf.data_ptr() for leaf in params.values()}
-    assert pointers == {p.data_ptr() for p in actor.parameters() if p is not frozen}
+    QKLLoss(actor).trainable_params.data.zero_()
+    assert frozen.any() and not any(p.any() for p in actor.parameters() if p is not frozen)
 
 
 def test_nested_action_keys():
@@ -251,17 +250,15 @@ def test_weights_that_two_modules_share_are_one_parameter_and_take_the_whole_ste
     batch["advantage"] = torch.randn(30, 1).double()
     objective = TrustRegionObjective(actor, divergence=loss_class)
     params = objective.trainable_params
-    assert len({leaf.data_ptr() for leaf in params.values()}) == len(params.keys()) == len(list(actor.parameters()))
+    assert len(params.keys()) == len(list(actor.parameters()))
     log_prob = action_log_prob(actor, batch)
     surrogate = ((log_prob - log_prob.detach()).exp() * batch["advantage"].squeeze(-1)).mean()
     gradients = torch.autograd.grad(surrogate, list(actor.parameters()))
-    expected = {
-        parameter.data_ptr(): gradient for parameter, gradient in zip(actor.parameters(), gradients, strict=True)
-    }
+    expected = {id(parameter): gradient for parameter, gradient in zip(actor.parameters(), gradients, strict=True)}
     problem = objective.problem(batch)
     _, _, found = problem.value_and_gradient(params.data.clone())
     for name, leaf in params.items():
-        torch.testing.assert_close(found[name], expected[leaf.data_ptr()])
+        torch.testing.assert_close(found[name], expected[id(leaf)])
     before = params.data.clone()
     result = TrustRegionOptimizer(params, 0.01).step(problem)
     assert result.accepted

@@ -85,13 +85,6 @@ def test_relative_damping_does_not_depend_on_the_scale_of_the_problem():
     assert torch.allclose(*ends, atol=1e-9)
 
 
-def test_the_paper_preset_is_the_published_rule():
-    optimizer = TrustRegionOptimizer.paper(start())
-    assert optimizer.max_divergence == 2e-5 and optimizer.damping == 1e-3 and optimizer.damping_mode == "absolute"
-    assert optimizer.scale_with_damping and optimizer.direction == ConjugateGradient(10, 1e-10, relative=False)
-    assert optimizer.search == BacktrackingLineSearch(10, 0.5, 0.1, 1.5)
-
-
 REFUSED = {
     "falls": (lambda moved: (SLOPE * moved).sum() - 1e6 * moved.square().sum(), StepStatus.NO_GAIN),
     "nan": (lambda moved: torch.where(moved.any(), torch.nan, (SLOPE * moved).sum()), StepStatus.NON_FINITE),
