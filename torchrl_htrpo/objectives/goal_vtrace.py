@@ -54,6 +54,7 @@ class GoalVTrace(TensorDictModuleBase):
         ...         terminated=torch.tensor([[[False], [True]]]),
         ...         done=torch.tensor([[[False], [True]]]),
         ...     ),
+        ...     batch_size=[1, 2],
         ... )
         >>> GoalVTrace(gamma=0.5, lmbda=1.0)(batch)["advantage"].flatten()
         tensor([0.5000, 1.0000])
