@@ -16,7 +16,7 @@ from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.batch import RowSampler, weight_share
+from torchrl_htrpo.batch import MASK_KEY, RowSampler, validity, weight_share
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
 from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
@@ -159,7 +159,7 @@ class HTRPOTrainer(Trainer):
 
     def fit_critic(self, relabelled: TensorDictBase) -> float:
         """Fit the critic to its targets; returns the last loss."""
-        keys = ("value_target", "importance_weight", ("collector", "mask"))
+        keys = ("value_target", "importance_weight", MASK_KEY)
         targets = relabelled.select(*self.critic.in_keys, *keys)
         for minibatch in self.critic_rows.draws(targets, self.critic_updates):
             loss = self.objective.loss_critic(minibatch)
@@ -170,12 +170,12 @@ class HTRPOTrainer(Trainer):
         """Fold a batch into the statistics of the encoder."""
         if self.encoder is not None:
             achieved = batch[self.task.next_achieved_goal]
-            mask = batch.get(("collector", "mask"), default=None)
+            mask = batch.get(MASK_KEY, default=None)
             self.encoder.update(batch["observation"], achieved, batch[self.task.desired_goal], mask=mask)
 
     def batch_metrics(self, batch: TensorDictBase) -> Metrics:
         """What the collected steps say of the policy."""
-        real = batch.get(("collector", "mask"), default=torch.ones_like(batch["next", "done"].squeeze(-1)))
+        real = validity(batch)
         return {
             "train/entropy": -batch[self.actor.log_prob_keys[0]][real].mean().item(),
             "train/success": (self.task.success(batch) & real).any(-1).float().mean().item(),
