@@ -24,7 +24,6 @@ from push_batch import gaussian_actor, machine, new_critic, stages
 from torchrl_htrpo import (
     FetchEnv,
     GoalNormalizer,
-    RowPruner,
     RowSampler,
     TrustRegionObjective,
     TrustRegionOptimizer,
@@ -78,8 +77,7 @@ def iterate(task: str, iterations: int, threads: int) -> Spans:
                 with span(spans, name):
                     batch = stage(batch)
         with span(spans, "policy"):
-            pruned = RowPruner(0.0)(batch)
-            optimizer.step(objective.problem(rows(pruned), fewer(pruned)))
+            optimizer.step(objective.problem(rows(batch), fewer(batch)))
         with span(spans, "critic"):
             fit_in_minibatches(actor, critic, batch)
         normalizer.update(collected["observation"], collected["next", "achieved_goal"], collected["desired_goal"])

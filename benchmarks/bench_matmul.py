@@ -16,7 +16,7 @@ import torch
 from push_batch import machine
 from torch import Tensor
 
-from torchrl_htrpo import use_onednn
+from torchrl_htrpo.recipes.matmul import use_onednn
 
 SHAPES = ((8192, 256, 256), (4096, 256, 256), (4096, 28, 256), (2048, 256, 256), (64, 256, 256))
 

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"batch", "envs", "modules", "optim", "records"},
 }
 ALLOWED["trainers"] = {*ALLOWED}
-ALLOWED["recipes"] = {"matmul", *ALLOWED}
+ALLOWED["recipes"] = {*ALLOWED}
 ALLOWED["__main__"] = {"recipes"}
 
 

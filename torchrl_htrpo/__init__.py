@@ -57,14 +57,11 @@ from torchrl_htrpo.hindsight import (
     HGFGoalSampler,
     HindsightRelabel,
     OriginalGoalSampler,
-    RowPruner,
     HindsightReplay,
     ShareStates,
     UniformGoalSampler,
 )
 from torchrl_htrpo.objectives import (
-    ActionCostDDPGLoss,
-    BoundedTD0,
     DivergenceLoss,
     GoalVTrace,
     KLLoss,
@@ -73,7 +70,6 @@ from torchrl_htrpo.objectives import (
     StateValue,
     TrustRegionObjective,
 )
-from torchrl_htrpo.matmul import use_onednn
 from torchrl_htrpo.optim import (
     BacktrackingLineSearch,
     CGSolution,
@@ -167,7 +163,6 @@ __all__ = [
     "HindsightRelabel",
     "HindsightReplay",
     "CumulativeGoalRatio",
-    "RowPruner",
     "RowSampler",
     "contribution",
     "weight_share",
@@ -179,8 +174,6 @@ __all__ = [
     "SampledKLLoss",
     "KLLoss",
     "TrustRegionObjective",
-    "BoundedTD0",
-    "ActionCostDDPGLoss",
     "TrustRegionProblem",
     # 5. How to move the parameters.
     "TrustRegionOptimizer",
@@ -195,7 +188,6 @@ __all__ = [
     "SearchResult",
     "StepResult",
     "StepStatus",
-    "use_onednn",
     # 6. Numbers and pictures.
     "evaluate",
     "Evaluation",

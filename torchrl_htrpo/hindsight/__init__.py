@@ -11,7 +11,6 @@ from torchrl_htrpo.hindsight.goal_sampler import (
 from torchrl_htrpo.hindsight.hgf_goal_sampler import HGFGoalSampler
 from torchrl_htrpo.hindsight.hindsight_relabel import HindsightRelabel
 from torchrl_htrpo.hindsight.hindsight_replay import HindsightReplay
-from torchrl_htrpo.hindsight.row_pruner import RowPruner
 from torchrl_htrpo.hindsight.share_states import ShareStates
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "HindsightRelabel",
     "HindsightReplay",
     "OriginalGoalSampler",
-    "RowPruner",
     "ShareStates",
     "UniformGoalSampler",
 ]

@@ -1,15 +1,11 @@
 """What to improve and how far."""
 
-from torchrl_htrpo.objectives.action_cost_ddpg import ActionCostDDPGLoss
-from torchrl_htrpo.objectives.bounded_td0 import BoundedTD0
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss
 from torchrl_htrpo.objectives.goal_vtrace import GoalVTrace
 from torchrl_htrpo.objectives.state_value import StateValue
 from torchrl_htrpo.objectives.trust_region import TrustRegionObjective
 
 __all__ = [
-    "ActionCostDDPGLoss",
-    "BoundedTD0",
     "DivergenceLoss",
     "GoalVTrace",
     "KLLoss",

@@ -14,7 +14,7 @@ from torchrl.objectives import DQNLoss, LossModule
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules import action_features
-from torchrl_htrpo.objectives import ActionCostDDPGLoss
+from torchrl_htrpo.recipes.action_cost_ddpg import ActionCostDDPGLoss
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import HindsightReplay
 from torchrl_htrpo.modules import GoalNormalizer
-from torchrl_htrpo.objectives import BoundedTD0
 from torchrl_htrpo.recipes.agents import Agent
+from torchrl_htrpo.recipes.bounded_td0 import BoundedTD0
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.htrpo import make_evaluator
 from torchrl_htrpo.recipes.settings import HERConfig, validate

@@ -21,7 +21,6 @@ from torchrl.envs import EnvBase, ExplorationType
 from torchrl.modules import ValueOperator
 
 from torchrl_htrpo.envs import GoalTask
-from torchrl_htrpo.matmul import use_onednn
 from torchrl_htrpo.modules import (
     GoalNormalizer,
     PixelGoalEncoder,
@@ -33,6 +32,7 @@ from torchrl_htrpo.modules import (
 )
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
+from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
 

@@ -7,8 +7,8 @@ import torch
 from tensordict import TensorDictBase
 from torchrl.objectives import DDPGLoss
 
-from tests.objectives.test_bounded_td0 import policy_and_critic, transitions
-from torchrl_htrpo.objectives import ActionCostDDPGLoss
+from tests.recipes.test_bounded_td0 import policy_and_critic, transitions
+from torchrl_htrpo.recipes.action_cost_ddpg import ActionCostDDPGLoss
 
 
 def gradients(loss, rows: TensorDictBase):

@@ -12,7 +12,7 @@ from torchrl.data import Categorical
 from torchrl.modules import QValueModule, ValueOperator
 from torchrl.objectives import DDPGLoss, DQNLoss
 
-from torchrl_htrpo.objectives import BoundedTD0
+from torchrl_htrpo.recipes.bounded_td0 import BoundedTD0
 
 FIGURE = st.floats(-100, 100)
 
