@@ -73,7 +73,7 @@ def iterate(task: str, iterations: int, threads: int) -> Spans:
             batch = env.rollout(50, actor)
         collected = batch
         with torch.no_grad():
-            for name, stage in stages(actor, critic, 100, "per_decision").items():
+            for name, stage in stages(actor, critic, 100, "mean").items():
                 with span(spans, name):
                     batch = stage(batch)
         with span(spans, "policy"):

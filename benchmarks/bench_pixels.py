@@ -29,17 +29,17 @@ from torchrl.modules import ConvNet
 from torchrl_htrpo import (
     CategoricalHead,
     CumulativeGoalRatio,
+    EqualGoals,
     HGFGoalSampler,
     HindsightRelabel,
     PixelGoalEncoder,
     RowSampler,
     ShareStates,
     TrustRegionObjective,
-    curvature,
+    curvature_operator,
     make_actor,
     make_goal_env,
     orthogonal_,
-    same,
 )
 from torchrl_htrpo.envs import GoalTask
 
@@ -57,7 +57,7 @@ def main() -> None:
     print(machine())
     trunk = ConvNet(4, num_cells=[8, 16, 16], kernel_sizes=[8, 4, 3], strides=[4, 2, 2], activation_class=nn.ReLU)
     encoder = PixelGoalEncoder(orthogonal_(trunk, last_gain=2**0.5), (4, 84, 84), 2)
-    actor = make_actor(CategoricalHead(4), encoder.num_features, (32, 32, 32), normalizer=encoder)
+    actor = make_actor(CategoricalHead(4), encoder.num_features, (32, 32, 32), encoder=encoder)
     batch = collect(actor, given.steps)
     figures: dict[str, list[float]] = {}
     gradients = {}
@@ -72,7 +72,7 @@ def main() -> None:
             "gradient": lambda problem=problem, at=at: problem.value_and_gradient(at),
         }
         figures |= {f"{name}_{way}": [seconds(do) for _ in range(given.rounds)] for name, do in work.items()}
-        operator, vector = curvature(problem, at), gradients[way]
+        operator, vector = curvature_operator(problem, at), gradients[way]
         figures[f"product_{way}"] = [seconds(lambda o=operator, v=vector: o @ v) for _ in range(given.rounds)]
     torch.testing.assert_close(gradients["shared"], gradients["own"], rtol=1e-3, atol=1e-6)
     print(f"FIGURE live_rows {len(rows)} rows\nFIGURE states {len(encoder.states)} states")
@@ -95,7 +95,7 @@ def collect(actor: ProbabilisticTensorDictSequential, steps: int) -> TensorDictB
 def relabel(actor: ProbabilisticTensorDictSequential, batch: TensorDictBase, goals: int, chunk: int) -> TensorDictBase:
     """All live rows under hindsight goals, weighted, with advantages that are the same both ways."""
     sampler = HGFGoalSampler(goals, generator=torch.Generator().manual_seed(0))
-    weighted = CumulativeGoalRatio(actor, chunk_size=chunk)(HindsightRelabel(GoalTask(same))(sampler(batch)))
+    weighted = CumulativeGoalRatio(actor, chunk_size=chunk)(HindsightRelabel(GoalTask(EqualGoals()))(sampler(batch)))
     advantage = torch.randn(*weighted.shape, 1, generator=torch.Generator().manual_seed(1))
     return RowSampler()(weighted.exclude("next").set("advantage", advantage))
 

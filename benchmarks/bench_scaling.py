@@ -30,6 +30,7 @@ from torchrl_htrpo import (
     BitFlipEnv,
     CategoricalHead,
     CumulativeGoalRatio,
+    EqualGoals,
     FetchEnv,
     GoalTask,
     GoalVTrace,
@@ -39,7 +40,6 @@ from torchrl_htrpo import (
     TrustRegionObjective,
     make_actor,
     make_critic,
-    same,
     weight_share,
 )
 
@@ -88,7 +88,7 @@ def against_bits(sizes: list[int]) -> Costs:
             batch = env.rollout(bits, actor)
         pipeline = Compose(
             AllGoalSampler(),
-            HindsightRelabel(GoalTask(same, "paper_code")),
+            HindsightRelabel(GoalTask(EqualGoals(), "paper_code")),
             CumulativeGoalRatio(actor, normalization="paper", chunk_size=CHUNK),
             StateValue(critic, chunk_size=CHUNK),
             GoalVTrace(0.98, 0.95),

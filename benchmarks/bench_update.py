@@ -117,7 +117,7 @@ def fit_as_published(_: ProbabilisticTensorDictSequential, critic: ValueOperator
     """All rows at once."""
     live = batch[batch["collector", "mask"].nonzero(as_tuple=True)]
     with torch.no_grad():
-        inputs = critic.module.normalizer(live["observation"], live["desired_goal"])
+        inputs = critic.module.encoder(live["observation"], live["desired_goal"])
     reference.fit_critic([param.detach() for param in critic.parameters()], inputs, live["value_target"].squeeze(-1))
 
 
@@ -218,7 +218,7 @@ def ordered(names: dict[str, Tensor]) -> list[str]:
 def reference_rows(actor: ProbabilisticTensorDictSequential, batch: TensorDictBase) -> reference.Rows:
     """Live rows, normalised and joined."""
     live = batch[batch["collector", "mask"].nonzero(as_tuple=True)]
-    inputs = actor[0].module.normalizer(live["observation"], live["desired_goal"])
+    inputs = actor[0].module.encoder(live["observation"], live["desired_goal"])
     advantage = live["advantage"].squeeze(-1)
     return reference.Rows(inputs, live["action"], live["action_log_prob"], live["importance_weight"], advantage)
 
@@ -320,7 +320,7 @@ def conjugate_gradients() -> Iterator[str]:
     collected = collect("reach")
     objective, batch = (
         TrustRegionObjective(collected[1], chunk_size=4096),
-        relabel(collected, normalization="per_decision"),
+        relabel(collected, normalization="mean"),
     )
     rows, fewer = RowSampler(GRADIENT_ROWS)(batch), RowSampler(CURVATURE_ROWS, priority=weight_share)(batch)
     params, problem = objective.trainable_params.data, objective.problem(rows, fewer)

@@ -35,6 +35,7 @@ from torchrl_htrpo import (
     CategoricalHead,
     ConjugateGradient,
     CumulativeGoalRatio,
+    EqualGoals,
     GaussNewtonOperator,
     GoalNormalizer,
     GoalTask,
@@ -46,7 +47,6 @@ from torchrl_htrpo import (
     TrustRegionOptimizer,
     make_actor,
     make_critic,
-    same,
     weight_share,
 )
 from torchrl_htrpo.optim.vectors import dot
@@ -143,7 +143,7 @@ class Checks:
         actor, critic = make_actor(CategoricalHead(16), 32).to(self.device), make_critic(32).to(self.device)
         hindsight = [
             AllGoalSampler(),
-            HindsightRelabel(GoalTask(same, "paper_code")),
+            HindsightRelabel(GoalTask(EqualGoals(), "paper_code")),
             CumulativeGoalRatio(actor, chunk_size=ALL_ROWS),
             StateValue(critic, chunk_size=ALL_ROWS),
             GoalVTrace(0.98, 0.95),

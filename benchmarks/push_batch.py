@@ -24,7 +24,7 @@ from torchrl_htrpo import (
     HGFGoalSampler,
     HindsightRelabel,
     StateValue,
-    Within,
+    WithinDistance,
     make_actor,
     make_critic,
 )
@@ -51,12 +51,12 @@ def collect(task: str = "push", worlds: int = 64, steps: int = 50, *, seed: int 
 
 def gaussian_actor(size: int, normalizer: GoalNormalizer) -> ProbabilisticTensorDictSequential:
     """The policy of Table 3."""
-    return make_actor(GaussianHead(4), size, normalizer=normalizer)
+    return make_actor(GaussianHead(4), size, encoder=normalizer)
 
 
 def new_critic(size: int, normalizer: GoalNormalizer) -> ValueOperator:
     """The critic of Table 3."""
-    return make_critic(size, normalizer=normalizer)
+    return make_critic(size, encoder=normalizer)
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def stages(
     """From collected trajectories to weighted rows with advantages."""
     return {
         "hgf": HGFGoalSampler(num_goals, region=everywhere),
-        "relabel": HindsightRelabel(GoalTask(Within(0.05), "sparse", 10.0)),
+        "relabel": HindsightRelabel(GoalTask(WithinDistance(0.05), "sparse", 10.0)),
         "ratio": CumulativeGoalRatio(
             actor, normalization=normalization, chunk_size=4096 if _on_cpu(actor) else 1 << 20
         ),

@@ -9,7 +9,7 @@ from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import Tensor
 
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import (
     CategoricalHead,
@@ -55,7 +55,7 @@ def actor_with(
     if head == "recurrent":
         memory = GoalMemory(OBSERVATION, GOAL, 4, "lstm")
         keys = ("history", "desired_goal")
-        actor = make_actor(ALL_HEADS[head](), memory.size, hidden, normalizer=memory, in_keys=keys).to(dtype)
+        actor = make_actor(ALL_HEADS[head](), memory.size, hidden, encoder=memory, in_keys=keys).to(dtype)
     else:
         actor = make_actor(ALL_HEADS[head](), OBSERVATION + GOAL, hidden).to(dtype)
     with torch.no_grad():
@@ -139,7 +139,7 @@ GOALS = torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
 def relabelled(actor: ProbabilisticTensorDictSequential, **kwargs: object) -> TensorDictBase:
     """Trajectories of an actor, relabelled with three goals: ``[3, N, T]``."""
     batch = trajectories(actor=actor, **kwargs)  # type: ignore[arg-type]
-    return HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS.to(batch["desired_goal"].dtype)))
+    return HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, GOALS.to(batch["desired_goal"].dtype)))
 
 
 def weighted(actor: ProbabilisticTensorDictSequential, **kwargs: object) -> TensorDictBase:

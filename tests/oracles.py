@@ -139,7 +139,7 @@ def cumulative_ratio(new: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     return ratio
 
 
-def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "left_out") -> Tensor:
+def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "exclude") -> Tensor:
     """Ratios divided by their sum over trajectories, for each goal and step ``[G, N, T]``.
 
     A trajectory that is over counts with its last ratio, or not at all; one that never lived does not count.
@@ -150,7 +150,7 @@ def wis_weights(ratio: Tensor, mask: Tensor, finished: str = "left_out") -> Tens
         for t in range(steps):
             live = [i for i in range(trajectories) if mask[j, i, t]]
             total = sum(ratio[j, i, t].item() for i in live)
-            if finished == "counted":
+            if finished == "include":
                 over = [i for i in range(trajectories) if i not in live and mask[j, i].any()]
                 total += sum(ratio[j, i, mask[j, i].nonzero().max()].item() for i in over)
             for i in live:

@@ -9,7 +9,7 @@ import torch
 
 from tests.cases import actor_with, bitwise_equal, trajectories
 from torchrl_htrpo.checks import may_wait, set_checks
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import AllGoalSampler, HindsightRelabel, HindsightReplay
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -57,7 +57,7 @@ def test_without_checks_the_same_goals_exist_in_the_same_order():
 def test_without_checks_wrong_batches_pass_and_only_the_first_trajectory_of_a_row_counts():
     batch = trajectories(3, 6).clone()
     batch["next", "truncated"][:, 2] = batch["next", "done"][:, 2] = True
-    relabel = HindsightRelabel(GoalTask(same))
+    relabel = HindsightRelabel(GoalTask(EqualGoals()))
     with set_checks("off"):
         live = relabel(AllGoalSampler()(batch))["collector", "mask"]
     assert live.any() and not live[..., 3:].any()
@@ -70,6 +70,6 @@ def test_without_checks_replayed_rows_are_the_same():
     rows = []
     for mode in ("sync", "off"):
         with set_checks(mode):
-            replay = HindsightReplay(GoalTask(same), 7, generator=torch.Generator().manual_seed(0))
+            replay = HindsightReplay(GoalTask(EqualGoals()), 7, generator=torch.Generator().manual_seed(0))
             rows.append(replay(batch))
     assert bitwise_equal(*rows)

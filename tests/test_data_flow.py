@@ -12,7 +12,7 @@ from torchrl.envs import Compose
 from tests.cases import HEADS, actor_with, trajectories
 from torchrl_htrpo.batch import RowSampler, effective_sample_size
 from torchrl_htrpo.checks import set_checks
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
+from torchrl_htrpo.envs import BitFlipEnv, EqualGoals, GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
@@ -25,7 +25,7 @@ from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer, make_actor, m
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import ConjugateGradient, StepResult, StepStatus, TrustRegionOptimizer
 
-TASK = GoalTask(same, "paper_code")
+TASK = GoalTask(EqualGoals(), "paper_code")
 
 
 def flow(actor, critic, sampler=None, **ratio):
@@ -125,8 +125,8 @@ def test_one_set_of_statistics_serves_collection_both_goals_and_the_update():
     env = BitFlipEnv(4, num_envs=8, seed=0)
     warm = env.rollout(4)
     normalizer.update(warm["observation"], warm["achieved_goal"], warm["desired_goal"])
-    actor = make_actor(CategoricalHead(4), 8, (8,), normalizer=normalizer)
-    critic = make_critic(8, (8,), normalizer=normalizer)
+    actor = make_actor(CategoricalHead(4), 8, (8,), encoder=normalizer)
+    critic = make_critic(8, (8,), encoder=normalizer)
     batch = env.rollout(4, actor)
     same_goal = batch.copy().set(("hindsight", "goal"), batch["desired_goal"].unsqueeze(-2))
     out = CumulativeGoalRatio(actor)(HindsightRelabel(TASK)(same_goal))
@@ -221,7 +221,7 @@ def test_weights_that_collapse_onto_one_trajectory_are_counted_and_told_and_the_
     collected = trajectories(6, 5, actor=actor, values=30)
     collected["action_log_prob"][2] -= 200.0  # the third alone could have been meant for any other goal
     batch = prepared(collected, actor, critic_of())
-    watch = HindsightMetrics(GoalTask(same))
+    watch = HindsightMetrics(GoalTask(EqualGoals()))
     figures = watch(batch)
     # not quite 1: past a success of the third, its weight goes to the others
     assert figures["hindsight/trajectories"] < 1.5 and "trajectories" in watch.told
@@ -235,7 +235,7 @@ def test_identical_achieved_goals_are_one_goal_however_many_are_asked_for(sample
     collected = trajectories(6, 5, actor=actor)
     collected["next", "achieved_goal"] = torch.full_like(collected["next", "achieved_goal"], 7.0)
     batch = prepared(collected, actor, critic_of(), sampler)
-    assert HindsightMetrics(GoalTask(same))(batch)["hindsight/goals"] == 1
+    assert HindsightMetrics(GoalTask(EqualGoals()))(batch)["hindsight/goals"] == 1
     assert isinstance(step(batch, actor).status, StepStatus) and flat(actor).isfinite().all()
 
 
@@ -246,6 +246,6 @@ def test_an_empty_trust_region_refuses_the_step_with_its_reason_told():
     objective = TrustRegionObjective(actor)
     result = TrustRegionOptimizer(objective.trainable_params, 1e-300).step(objective.problem(batch))
     assert not result.accepted and torch.equal(flat(actor), before)
-    watch = HindsightMetrics(GoalTask(same))
+    watch = HindsightMetrics(GoalTask(EqualGoals()))
     watch(batch, result.status)
     assert result.status.name in watch.told and result.metrics()["accepted"] == 0

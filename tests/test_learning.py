@@ -26,7 +26,7 @@ def train(seed: int, hindsight: bool) -> float:
     task = env.task("paper_code")
     actor, critic = make_actor(CategoricalHead(BITS), 2 * BITS, (64, 64)), make_critic(2 * BITS, (64, 64))
     relabel = HindsightRelabel(task)
-    weigh = CumulativeGoalRatio(actor, discount=0.9)
+    weigh = CumulativeGoalRatio(actor, gamma=0.9)
     prepare: Callable[[TensorDictBase], TensorDictBase] = Compose(
         AllGoalSampler() if hindsight else OwnGoals(), relabel, weigh
     )

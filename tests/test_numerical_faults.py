@@ -20,7 +20,7 @@ from torchrl.envs import Compose
 
 from tests.cases import ALL_HEADS, HEADS, actor_with, trajectories
 from torchrl_htrpo.batch import RowSampler
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     CumulativeGoalRatio,
@@ -91,7 +91,7 @@ def update(actor, critic, collected: list, prepared: list, cfg: dict) -> str:
     batch = trajectories(3, 4, actor=actor, lengths=cfg["lengths"], values=cfg["goals"], dtype=torch.float32)
     batch["action_log_prob"] = batch["action_log_prob"] - cfg["impossible"]  # ratios of e**30 and e**10000 in a step
     ratio = CumulativeGoalRatio(actor, weighted=cfg["weighted"], per_decision=cfg["per_decision"])
-    hindsight = Compose(SAMPLERS[cfg["sampler"]](), HindsightRelabel(GoalTask(same, "paper_code")), ratio)
+    hindsight = Compose(SAMPLERS[cfg["sampler"]](), HindsightRelabel(GoalTask(EqualGoals(), "paper_code")), ratio)
     full = GoalVTrace(0.98, 0.95)(StateValue(critic)(hindsight(spoil(batch, collected))))
     full = spoil(full, prepared)
     closed = cfg["head"] in CLOSED  # torch knows the KL of no other

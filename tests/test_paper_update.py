@@ -14,12 +14,12 @@ from torchrl.objectives.value import TD0Estimator
 
 from tests import oracles
 from tests.cases import actor_with, ravel, trajectories
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, same
+from torchrl_htrpo.envs import BitFlipEnv, EqualGoals, GoalTask, WithinDistance
 from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel
 from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
 from torchrl_htrpo.objectives import StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import ConjugateGradient, TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 
 GAMMA, RADIUS, DAMPING = 0.9, 1e-3, 1e-3
 
@@ -47,7 +47,7 @@ def bit_flipping() -> Case:
     actor.double()
     with torch.no_grad():  # the same actions, scored in float64
         batch["action_log_prob"] = actor.get_dist(batch.select(*actor.in_keys)).log_prob(batch["action"])
-    task = GoalTask(same, "paper_code")
+    task = GoalTask(EqualGoals(), "paper_code")
     return Case(
         actor, list(actor.parameters()), oracles.categorical_log_prob, batch, task, AllGoalSampler(), oracles.equal
     )
@@ -64,8 +64,16 @@ def continuous() -> Case:
         actor(batch)
     log_scale = actor[0].module.layers[1].log_scale
     weights = [leaf for leaf in actor.parameters() if leaf is not log_scale] + [log_scale]
-    task = GoalTask(Within(0.5), "sparse", success_reward=10.0)
-    return Case(actor, weights, oracles.gaussian_log_prob, batch, task, HGFGoalSampler(5), oracles.nearer_than(0.5))
+    task = GoalTask(WithinDistance(0.5), "sparse", success_reward=10.0)
+    return Case(
+        actor,
+        weights,
+        oracles.gaussian_log_prob,
+        batch,
+        task,
+        HGFGoalSampler(5, distance="density"),
+        oracles.nearer_than(0.5),
+    )
 
 
 def inputs(batch: TensorDictBase) -> Tensor:
@@ -112,15 +120,15 @@ def check_relabelling(case: Case, batch: TensorDictBase, goals: Tensor) -> tuple
 def check_weights(
     case: Case, relabelled: TensorDictBase, mask: Tensor, weighted: bool
 ) -> tuple[Tensor, TensorDictBase]:
-    out = CumulativeGoalRatio(
-        case.actor, discount=GAMMA, weighted=weighted, finished="left_out", normalization="paper"
-    )(relabelled)
+    out = CumulativeGoalRatio(case.actor, gamma=GAMMA, weighted=weighted, finished="exclude", normalization="paper")(
+        relabelled
+    )
     old = case.log_prob(case.weights, inputs_at(relabelled, "original_goal"), flat_actions(relabelled))
     new = case.log_prob(case.weights, inputs_at(relabelled, "desired_goal"), flat_actions(relabelled))
     old, new = old.detach().reshape(mask.shape), new.detach().reshape(mask.shape)
     assert close(out["original_log_prob"][mask], old[mask]) and close(out["action_log_prob"][mask], new[mask])
     ratio = oracles.cumulative_ratio(new, old, mask)
-    weight = oracles.row_weights(oracles.wis_weights(ratio, mask, "left_out") if weighted else ratio, mask, GAMMA)
+    weight = oracles.row_weights(oracles.wis_weights(ratio, mask, "exclude") if weighted else ratio, mask, GAMMA)
     assert close(out["importance_weight"], weight)
     return weight, out
 
@@ -193,7 +201,7 @@ def test_an_update_is_the_published_one(make_case, weighted):
 
     assert close(in_order(ours), gradient)
     solver = ConjugateGradient(max_iterations=10, tolerance=1e-10, relative=False)
-    solution = solver(curvature(problem, params), ours, damping=DAMPING)
+    solution = solver(curvature_operator(problem, params), ours, damping=DAMPING)
     assert close(in_order(solution.x), direction) and solution.iterations > 1
     optimizer = TrustRegionOptimizer.paper(objective.trainable_params, RADIUS, DAMPING)
     assert optimizer.direction == solver

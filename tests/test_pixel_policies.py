@@ -8,12 +8,12 @@ from torch import nn
 from torchrl.modules import ConvNet
 
 from tests.cases import GOALS, bitwise_equal, ravel, trajectories, unravel, with_goals
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, ShareStates
 from torchrl_htrpo.modules import CategoricalHead, GaussianHead, PixelGoalEncoder, make_actor, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 
 SHAPE = (2, 7, 6)
 HEADS = {"categorical": lambda: CategoricalHead(4), "gaussian": lambda: GaussianHead(2)}
@@ -26,8 +26,8 @@ def encoder():
 
 def networks(head):
     nets = encoder(), encoder()
-    actor = make_actor(HEADS[head](), nets[0].num_features, (6,), normalizer=nets[0]).double()
-    critic = make_critic(nets[1].num_features, (6,), normalizer=nets[1]).double()
+    actor = make_actor(HEADS[head](), nets[0].num_features, (6,), encoder=nets[0]).double()
+    critic = make_critic(nets[1].num_features, (6,), encoder=nets[1]).double()
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -46,7 +46,7 @@ def collected(actor):
 def flow(actor, critic, batch, *, shared):
     """Collected to relabelled, weighted, with advantages."""
     batch = ShareStates(actor, critic)(batch) if shared else batch
-    relabelled = HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS))
+    relabelled = HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, GOALS))
     weighted = CumulativeGoalRatio(actor, chunk_size=7)(relabelled)
     return GoalVTrace()(StateValue(critic, chunk_size=7)(weighted))
 
@@ -89,7 +89,7 @@ def test_the_curvature_is_the_dense_one_of_rows_with_their_own_pictures(both, ch
     jacobian = torch.func.jacrev(lambda x: residual(unravel(x, at)))(flat)
     dense = jacobian.T @ (weight.unsqueeze(-1) * jacobian)
     vector = torch.randn_like(flat)
-    product = curvature(objective.problem(shared), at) @ unravel(vector, at)
+    product = curvature_operator(objective.problem(shared), at) @ unravel(vector, at)
     torch.testing.assert_close(ravel(product), dense @ vector, rtol=1e-10, atol=1e-12)
 
 
@@ -99,7 +99,7 @@ def test_the_curvature_of_the_closed_form_kl_goes_through_the_trunk(both):
     for batch in batches:
         objective = TrustRegionObjective(actor, divergence=KLLoss)
         vector = objective.trainable_params.data.apply(torch.ones_like)
-        products.append(ravel(curvature(objective.problem(batch), objective.trainable_params.data) @ vector))
+        products.append(ravel(curvature_operator(objective.problem(batch), objective.trainable_params.data) @ vector))
     torch.testing.assert_close(*products)
 
 
@@ -121,7 +121,7 @@ def test_the_ratio_is_one_at_the_goal_that_was_pursued(both):
     batch = collected(actor)
     batch["desired_goal"] = GOALS[:1].expand(4, 5, 2).clone()
     batch = actor(batch.exclude("action_log_prob"))
-    relabelled = HindsightRelabel(GoalTask(same))(with_goals(ShareStates(actor)(batch), GOALS[:1]))
+    relabelled = HindsightRelabel(GoalTask(EqualGoals()))(with_goals(ShareStates(actor)(batch), GOALS[:1]))
     weighted = CumulativeGoalRatio(actor)(relabelled)
     live = weighted["collector", "mask"]
     torch.testing.assert_close(weighted["action_log_prob"][live], weighted["original_log_prob"][live])

@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torchrl.data import HERReplayBuffer, LazyTensorStorage, ReplayBuffer
 from torchrl.envs import Compose
 
-from torchrl_htrpo import FinalGoalSampler, FutureGoalSampler, GoalTask, HindsightReplay, same
+from torchrl_htrpo import EqualGoals, FinalGoalSampler, FutureGoalSampler, GoalTask, HindsightReplay
 
 LENGTH = 5
 
@@ -50,7 +50,7 @@ def theirs(capacity: int, strategy: str, batch_size: int = 512) -> HERReplayBuff
 def ours(capacity: int, strategy: str) -> ReplayBuffer:
     """A plain buffer of episodes with our transforms; every row relabelled."""
     goals = {"final": FinalGoalSampler, "future": FutureGoalSampler}[strategy]()
-    replay = HindsightReplay(GoalTask(same, "her"), 512, share=1.0)
+    replay = HindsightReplay(GoalTask(EqualGoals(), "her"), 512, share=1.0)
     storage = LazyTensorStorage(capacity // LENGTH)
     return ReplayBuffer(storage=storage, transform=Compose(goals, replay), batch_size=64)
 

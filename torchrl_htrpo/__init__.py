@@ -18,9 +18,9 @@ from torchrl_htrpo.envs import (
     GridMazeEnv,
     HiddenGapEnv,
     PositionGoalEnv,
-    Within,
+    WithinDistance,
     make_goal_env,
-    same,
+    EqualGoals,
     with_history,
 )
 from torchrl_htrpo.modules import (
@@ -84,7 +84,7 @@ from torchrl_htrpo.optim import (
     TrustRegionOptimizer,
     TrustRegionProblem,
 )
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 from torchrl_htrpo.evaluation import (
     Evaluation,
     HindsightMetrics,
@@ -113,8 +113,8 @@ __version__ = "0.1.0"
 __all__ = [
     # 1. Tasks: a goal, and what "reached" means.
     "GoalTask",
-    "Within",
-    "same",
+    "WithinDistance",
+    "EqualGoals",
     "BitFlipEnv",
     "DetourEnv",
     "GearShiftEnv",
@@ -183,7 +183,7 @@ __all__ = [
     "LinearOperator",
     "GaussNewtonOperator",
     "HessianOperator",
-    "curvature",
+    "curvature_operator",
     "BacktrackingLineSearch",
     "SearchResult",
     "StepResult",

@@ -31,7 +31,7 @@ critic = ht.make_critic(12, (64, 64))
 # Hindsight, advantages, the objective, the step
 # ----------------------------------------------
 # Every distinct state reached becomes a goal. Each part is a TorchRL transform or module, so they chain.
-hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, discount=0.9))
+hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, gamma=0.9))
 advantage = TensorDictSequential(ht.StateValue(critic), TD0Estimator(gamma=0.9, value_network=None))
 live_rows = ht.RowSampler()
 objective = ht.TrustRegionObjective(actor, critic)

@@ -37,9 +37,9 @@ with torch.no_grad():
     for scale in scales:
         near = old.apply(lambda p, d, s=scale: p + s * d, direction)
         for name, loss in losses.items():
-            _, apart = loss.rows(batch, near)
-            mean[name].append(apart.mean())
-            spread[name].append(apart.std())
+            _, divergence = loss.rows(batch, near)
+            mean[name].append(divergence.mean())
+            spread[name].append(divergence.std())
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for name in losses:

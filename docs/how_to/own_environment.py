@@ -41,16 +41,16 @@ def make() -> GymWrapper:
 
 def reward(td):
     """Ten for the first success, less the cost of the way: computed again for every goal that a trajectory is given."""
-    success = ht.Within(0.1)(td["next", "achieved_goal"], td["desired_goal"])
+    success = ht.WithinDistance(0.1)(td["next", "achieved_goal"], td["desired_goal"])
     first = success & (success.cumsum(-1) == 1)
     return 10.0 * first.unsqueeze(-1) - 0.1 * td["next", "cost"]
 
 
 torch.manual_seed(0)
-task = ht.GoalTask(ht.Within(0.1), reward)
+task = ht.GoalTask(ht.WithinDistance(0.1), reward)
 env, exam = ht.make_goal_env(make, 16, seed=0), ht.make_goal_env(make, 16, seed=1)
 actor, critic = ht.make_actor(ht.GaussianHead(1), 2, (32, 32)), ht.make_critic(2, (32, 32))
-hindsight = Compose(ht.HGFGoalSampler(20), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, discount=GAMMA))
+hindsight = Compose(ht.HGFGoalSampler(20), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, gamma=GAMMA))
 prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
 objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(4096)
 optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)

@@ -13,9 +13,11 @@ class BlindWalk(ht.PositionGoalEnv):
     """Walk along a line; where one is, is seen at the start and never again."""
 
     def __init__(self, num_envs, seed):
-        super().__init__(Bounded(-1, 1, (1,)), 1, 1, ht.Within(0.1), horizon=STEPS, num_envs=num_envs, seed=seed)
+        super().__init__(
+            Bounded(-1, 1, (1,)), 1, 1, ht.WithinDistance(0.1), horizon=STEPS, num_envs=num_envs, seed=seed
+        )
 
-    def draw(self):
+    def sample_start_and_goal(self):
         return self.uniform(1), self.uniform(1)
 
     def move(self, position, action):
@@ -35,10 +37,10 @@ def train(with_memory: bool) -> float:
         sizes = [join.size for join in joins]
     else:
         keys, joins, sizes = ("observation", "desired_goal"), [None, None], [2, 2]
-    actor = ht.make_actor(ht.GaussianHead(1, init_scale=0.5), sizes[0], (32,), normalizer=joins[0], in_keys=keys)
-    critic = ht.make_critic(sizes[1], (32,), normalizer=joins[1], in_keys=keys)
+    actor = ht.make_actor(ht.GaussianHead(1, init_scale=0.5), sizes[0], (32,), encoder=joins[0], in_keys=keys)
+    critic = ht.make_critic(sizes[1], (32,), encoder=joins[1], in_keys=keys)
     hindsight = Compose(
-        ht.HGFGoalSampler(20), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA)
+        ht.HGFGoalSampler(20), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)
     )
     prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
     objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(1024)

@@ -16,7 +16,7 @@ def train(loss_class: type, epochs: int, lr: float) -> float:
     env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
     actor, critic = ht.make_actor(ht.CategoricalHead(BITS), 2 * BITS, (64,)), ht.make_critic(2 * BITS, (64,))
     hindsight = Compose(
-        ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, discount=GAMMA)
+        ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)
     )
     prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
     rows = ht.RowSampler()

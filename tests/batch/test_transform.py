@@ -11,7 +11,7 @@ from torchrl.envs import Compose, TransformedEnv
 from tests.cases import actor_with, bitwise_equal, trajectories
 from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.batch.mask import validity
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, same
+from torchrl_htrpo.envs import BitFlipEnv, EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     CumulativeGoalRatio,
@@ -23,7 +23,7 @@ from torchrl_htrpo.hindsight import (
     UniformGoalSampler,
 )
 
-TASK = GoalTask(same)
+TASK = GoalTask(EqualGoals())
 TRANSFORMS = {
     "all": AllGoalSampler,
     "uniform": lambda: UniformGoalSampler(3),

@@ -7,17 +7,17 @@ import torch
 
 from tests import oracles
 from tests.cases import trajectories
-from torchrl_htrpo.envs import GoalTask, Within, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask, WithinDistance
 from torchrl_htrpo.envs.goal import first
 
 
 def test_within_is_strictly_nearer_than_the_threshold():
     achieved = torch.tensor([[0.0, 0.05], [0.0, 0.049], [torch.nan, 0.0]], dtype=torch.float64)
-    assert Within(0.05)(achieved, torch.zeros(2, dtype=torch.float64)).tolist() == [False, True, False]
+    assert WithinDistance(0.05)(achieved, torch.zeros(2, dtype=torch.float64)).tolist() == [False, True, False]
 
 
-def test_same_needs_every_entry():
-    assert same(torch.tensor([[1.0, 0], [1, 1]]), torch.ones(2)).tolist() == [False, True]
+def test_equal_goals_needs_every_entry():
+    assert EqualGoals()(torch.tensor([[1.0, 0], [1, 1]]), torch.ones(2)).tolist() == [False, True]
 
 
 def test_the_first_success_is_kept():
@@ -28,7 +28,7 @@ def test_the_first_success_is_kept():
 @pytest.mark.parametrize("reward", ["sparse", "paper_code", "her", "dense"])
 def test_reward_presets_follow_their_definitions(reward):
     batch = trajectories(6, 5, values=2)
-    task = GoalTask(same, reward, success_reward=4.0)
+    task = GoalTask(EqualGoals(), reward, success_reward=4.0)
     values = task.compute_reward(batch)
     assert values.shape == (6, 5, 1)
     for i in range(6):
@@ -51,7 +51,7 @@ def test_reward_presets_follow_their_definitions(reward):
 def test_rewards_lie_in_the_range_of_their_preset(reward):
     batch = trajectories(20, 6)
     batch["goal_distance"] = torch.randn(20, 6, 1, dtype=torch.float64)
-    task = GoalTask(same, reward, success_reward=3.0)
+    task = GoalTask(EqualGoals(), reward, success_reward=3.0)
     rewards, (low, high) = task.compute_reward(batch), task.reward_range
     assert low <= rewards.min() < rewards.max() <= high
     if reward in {"sparse", "her"}:
@@ -59,7 +59,7 @@ def test_rewards_lie_in_the_range_of_their_preset(reward):
 
 
 def test_keys_may_be_nested():
-    task = GoalTask(same, achieved_goal=("a", "achieved"), desired_goal=("a", "desired"))
+    task = GoalTask(EqualGoals(), achieved_goal=("a", "achieved"), desired_goal=("a", "desired"))
     assert task.next_achieved_goal == ("next", "a", "achieved") and task.next_desired_goal == ("next", "a", "desired")
 
 
@@ -67,11 +67,11 @@ def test_an_unknown_reward_is_refused_with_the_choices():
     with pytest.raises(
         ValueError, match=r"GoalTask: reward must be a preset or a callable, got 'x' \(choices: 'sparse', 'p"
     ):
-        GoalTask(same, "x")
+        GoalTask(EqualGoals(), "x")
 
 
 def test_a_reward_function_of_the_wrong_shape_is_refused():
-    task = GoalTask(same, lambda td: torch.zeros(td.batch_size))
+    task = GoalTask(EqualGoals(), lambda td: torch.zeros(td.batch_size))
     with pytest.raises(ValueError, match=r"GoalTask: reward must be a function to the shape \(4, 5, 1\), got \(4, 5\)"):
         task.compute_reward(trajectories())
 
@@ -80,11 +80,11 @@ def test_an_environment_without_the_goals_of_a_task_is_refused_before_anything_i
     from torchrl_htrpo.envs import BitFlipEnv
 
     env = BitFlipEnv(4)
-    GoalTask(same).check(env)
+    GoalTask(EqualGoals()).check(env)
     with pytest.raises(KeyError, match=r"GoalTask: env must be an environment with \['place'\], got"):
-        GoalTask(same, achieved_goal="place").check(env)
+        GoalTask(EqualGoals(), achieved_goal="place").check(env)
     with pytest.raises(ValueError, match=r"'step_count' must be of floats, got torch.int64"):
-        GoalTask(same, achieved_goal="step_count").check(env)
+        GoalTask(EqualGoals(), achieved_goal="step_count").check(env)
 
 
 def test_a_termination_is_a_failure_unless_it_may_have_been_the_success():
@@ -92,6 +92,6 @@ def test_a_termination_is_a_failure_unless_it_may_have_been_the_success():
     batch["next", "achieved_goal"][0, 2] = batch["desired_goal"][0, 2]  # reached in the last step of the first
     batch["next", "achieved_goal"][1] = batch["desired_goal"][1] + 1
     batch["next", "terminated"][:, 2] = True
-    assert GoalTask(same).failure(batch)[:, 2].tolist() == [False, True]
-    assert GoalTask(same, ends_at_success=False).failure(batch)[:, 2].tolist() == [True, True]
-    assert not GoalTask(same, ends_at_success=False).failure(batch)[:, :2].any()
+    assert GoalTask(EqualGoals()).failure(batch)[:, 2].tolist() == [False, True]
+    assert GoalTask(EqualGoals(), ends_at_success=False).failure(batch)[:, 2].tolist() == [True, True]
+    assert not GoalTask(EqualGoals(), ends_at_success=False).failure(batch)[:, :2].any()

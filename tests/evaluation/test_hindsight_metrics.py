@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torchrl import torchrl_logger
 
 from tests import oracles
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.evaluation.hindsight_metrics import effective_trajectories
 from torchrl_htrpo.optim import StepStatus
@@ -46,7 +46,7 @@ def told():
 
 def test_a_batch_that_teaches_says_nothing(told):
     weight = torch.rand(2, 3, 4) + 0.5
-    figures = HindsightMetrics(GoalTask(same))(batch(weight), StepStatus.ACCEPTED)
+    figures = HindsightMetrics(GoalTask(EqualGoals()))(batch(weight), StepStatus.ACCEPTED)
     assert figures["hindsight/ess"] == pytest.approx(oracles.effective_sample_size(weight))
     assert figures["hindsight/goals"] == 2 and 1.5 < figures["hindsight/trajectories"] <= 3 and not told
     assert figures["hindsight/live_share"] == 1
@@ -56,25 +56,25 @@ def test_solved_is_what_reached_its_goal_on_a_live_step_and_nothing_else():
     found = batch(torch.ones(2, 3, 4))
     found["next", "achieved_goal"][0, 0, 3] = found["next", "achieved_goal"][0, 1, 3] = 1.0
     found["collector", "mask"][0, 1, 3] = False
-    assert HindsightMetrics(GoalTask(same))(found)["hindsight/solved_share"] == pytest.approx(1 / 6)
+    assert HindsightMetrics(GoalTask(EqualGoals()))(found)["hindsight/solved_share"] == pytest.approx(1 / 6)
 
 
 def test_a_single_trajectory_needs_no_dimension_of_its_own():
     weight = torch.rand(2, 4) + 0.5
-    figures = HindsightMetrics(GoalTask(same))(batch(weight))
-    assert figures == HindsightMetrics(GoalTask(same))(batch(weight.unsqueeze(1)))
+    figures = HindsightMetrics(GoalTask(EqualGoals()))(batch(weight))
+    assert figures == HindsightMetrics(GoalTask(EqualGoals()))(batch(weight.unsqueeze(1)))
 
 
 def test_weights_that_rest_on_one_trajectory_are_told_once(told):
     weight = torch.full((2, 3, 4), 1e-12)
     weight[:, 1] = 1.0
-    watch = HindsightMetrics(GoalTask(same))
+    watch = HindsightMetrics(GoalTask(EqualGoals()))
     assert [watch(batch(weight))["hindsight/trajectories"] for _ in range(2)] == [pytest.approx(1.0)] * 2
     assert len(told) == 1 and "rest on one trajectory" in told[0]
 
 
 def test_no_goals_and_refused_steps_are_told_with_the_advice(told):
-    watch = HindsightMetrics(GoalTask(same))
+    watch = HindsightMetrics(GoalTask(EqualGoals()))
     nothing = batch(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4, dtype=torch.bool))
     for status in (StepStatus.NO_ROWS, StepStatus.NO_ROWS, StepStatus.OUT_OF_REGION):
         figures = watch(nothing, status)

@@ -8,7 +8,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, HiddenGapEnv, same
+from torchrl_htrpo.envs import BitFlipEnv, EqualGoals, GoalTask, HiddenGapEnv
 from torchrl_htrpo.evaluation import collect_episodes, evaluate, summarize
 from torchrl_htrpo.modules import CategoricalHead, make_actor
 
@@ -84,7 +84,7 @@ def by_hand() -> TensorDict:
 
 
 def test_hand_counted_episodes():
-    figures = summarize(by_hand(), GoalTask(same, "sparse"))
+    figures = summarize(by_hand(), GoalTask(EqualGoals(), "sparse"))
     assert figures.success == 0.75
     assert figures.success_last == 0.5
     assert figures.episode_return == 0.75  # 1 once, at the first success
@@ -98,19 +98,19 @@ def test_of_a_row_in_which_an_episode_ends_early_only_that_one_counts():
     episodes = by_hand()
     episodes["next", "done"] = done
     # Reached at its last step; reached then lost; ended before the success that follows; never.
-    figures = summarize(episodes, GoalTask(same, "sparse"))
+    figures = summarize(episodes, GoalTask(EqualGoals(), "sparse"))
     assert (figures.success, figures.success_last, figures.episode_return) == (0.5, 0.25, 0.5)
     assert figures.length == (2 + 1 + 1 + 1) / 4
-    assert summarize(episodes, GoalTask(same, "her")).episode_return == -(1 + 2 + 1 + 1) / 4
+    assert summarize(episodes, GoalTask(EqualGoals(), "her")).episode_return == -(1 + 2 + 1 + 1) / 4
 
 
 def test_the_return_is_that_of_the_task():
-    assert summarize(by_hand(), GoalTask(same, "her")).episode_return == -(1 + 2 + 2 + 3) / 4
-    assert summarize(by_hand(), GoalTask(same, "paper_code")).episode_return == (2 + 3 + 1 + 0) / 4
+    assert summarize(by_hand(), GoalTask(EqualGoals(), "her")).episode_return == -(1 + 2 + 2 + 3) / 4
+    assert summarize(by_hand(), GoalTask(EqualGoals(), "paper_code")).episode_return == (2 + 3 + 1 + 0) / 4
 
 
 def test_all_figures_go_to_a_logger_as_numbers():
-    metrics = summarize(by_hand(), GoalTask(same)).metrics()
+    metrics = summarize(by_hand(), GoalTask(EqualGoals())).metrics()
     assert metrics["success"] == 0.75 and metrics["episodes"] == 4.0
     assert all(isinstance(value, float) for value in metrics.values())
 

@@ -16,19 +16,19 @@ from torch import nn
 
 from tests import oracles
 from tests.cases import GOALS, HEADS, actor_with, bitwise_equal, relabelled, trajectories, with_goals
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import CategoricalHead, make_actor
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("finished", ["counted", "left_out"])
-@pytest.mark.parametrize("normalization", ["paper", "per_decision"])
+@pytest.mark.parametrize("finished", ["include", "exclude"])
+@pytest.mark.parametrize("normalization", ["paper", "mean"])
 def test_weights_equal_products_of_ratios(head, weighted, finished, normalization):
     actor = actor_with(head)
     batch = relabelled(actor, lengths=[5, 2, 4, 5])
-    ratio = CumulativeGoalRatio(actor, discount=0.9, weighted=weighted, finished=finished, normalization=normalization)
+    ratio = CumulativeGoalRatio(actor, gamma=0.9, weighted=weighted, finished=finished, normalization=normalization)
     out = ratio(batch)
     mask, old = out["collector", "mask"], out["original_log_prob"]
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_weights_equal_products_of_ratios(head, weighted, finished, normalizatio
     rho = oracles.cumulative_ratio(new, old, mask)
     weights = oracles.wis_weights(rho, mask, finished) if weighted else rho
     expected = oracles.row_weights(weights, mask, 0.9)
-    if normalization == "per_decision":
+    if normalization == "mean":
         discount = 0.9 ** torch.arange(5.0, dtype=torch.float64)
         total = (weights if weighted else mask.double()) * discount
         expected = weights * discount / total.sum()
@@ -68,8 +68,8 @@ def test_every_ratio_is_exactly_one_at_the_original_goal():
 def test_any_leading_shape(lead):
     actor = actor_with("gaussian")
     batch = trajectories(4 if lead else 1, actor=actor)
-    flat = HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS))
-    shaped = HindsightRelabel(GoalTask(same))(with_goals(batch.reshape(*lead, 5), GOALS))
+    flat = HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, GOALS))
+    shaped = HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch.reshape(*lead, 5), GOALS))
     out = CumulativeGoalRatio(actor)(shaped)
     assert out.shape == (3, *lead, 5)
     expected = CumulativeGoalRatio(actor)(flat)
@@ -129,7 +129,7 @@ def test_an_action_impossible_under_the_new_goal_weighs_nothing():
 
 def test_a_batch_without_live_steps_has_no_weight_and_no_nan():
     actor = actor_with("categorical")
-    for normalization in ("paper", "per_decision"):
+    for normalization in ("paper", "mean"):
         out = CumulativeGoalRatio(actor, normalization=normalization)(relabelled(actor, lengths=[0, 0, 0, 0]))
         assert not out["importance_weight"].any()
         assert not out["hindsight", "weight"].any()
@@ -215,9 +215,7 @@ def test_an_actor_without_log_prob_is_refused():
 
 
 def test_an_unknown_normalization_is_refused_with_the_choices():
-    with pytest.raises(
-        ValueError, match=r"normalization must be a known one, got 'x' \(choices: 'per_decision', 'paper'"
-    ):
+    with pytest.raises(ValueError, match=r"normalization must be a known one, got 'x' \(choices: 'mean', 'paper'"):
         CumulativeGoalRatio(actor_with("categorical"), normalization="x")
 
 
@@ -261,23 +259,23 @@ def test_the_weights_estimate_expectations_over_all_walks_and_not_over_the_strag
     _, still, there = (on_policy := walks(200_000, chances["new"]))
     truth = torch.where(still, (there[:, :-1] + 3.0) * (1 + on_policy[0]), 0).double().mean(0)
     estimates = {}
-    for finished in ("counted", "left_out"):
+    for finished in ("include", "exclude"):
         transform = CumulativeGoalRatio(actor_with("categorical"), finished=finished)
         weight = transform.ratio(log_ratio.unsqueeze(0), live.unsqueeze(0))[0]
         estimates[finished] = (weight * figure).sum(0)
-    assert torch.allclose(estimates["counted"], truth, rtol=0.03)
-    assert estimates["left_out"][3] > 2 * truth[3]
+    assert torch.allclose(estimates["include"], truth, rtol=0.03)
+    assert estimates["exclude"][3] > 2 * truth[3]
 
 
 def test_a_finished_trajectory_keeps_its_share_and_one_that_never_lived_has_none():
     live = torch.tensor([[[True, False], [True, True], [False, False]]])
     log_ratio = torch.where(live, torch.tensor([[[3.0, 9.0], [1.0, 2.0], [5.0, 5.0]]]), 1).log()
-    counted, left_out = (
+    included, excluded = (
         CumulativeGoalRatio(actor_with("categorical"), finished=finished).ratio(log_ratio, live)[0].T.tolist()
-        for finished in ("counted", "left_out")
+        for finished in ("include", "exclude")
     )
-    assert counted == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 0.4, 0])]
-    assert left_out == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 1.0, 0])]
+    assert included == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 0.4, 0])]
+    assert excluded == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 1.0, 0])]
 
 
 def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
@@ -285,7 +283,7 @@ def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
         CumulativeGoalRatio(actor_with("categorical"), finished="dropped")
 
 
-@pytest.mark.parametrize(("discount", "normalization"), [(1.5, "per_decision"), (-0.1, "paper"), (1.0, "paper")])
-def test_a_discount_that_leaves_no_weights_is_refused(discount, normalization):
-    with pytest.raises(ValueError, match=r"discount must be in \[0, 1"):
-        CumulativeGoalRatio(actor_with("categorical"), discount=discount, normalization=normalization)
+@pytest.mark.parametrize(("gamma", "normalization"), [(1.5, "mean"), (-0.1, "paper"), (1.0, "paper")])
+def test_a_discount_that_leaves_no_weights_is_refused(gamma, normalization):
+    with pytest.raises(ValueError, match=r"gamma must be in \[0, 1"):
+        CumulativeGoalRatio(actor_with("categorical"), gamma=gamma, normalization=normalization)

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from tests.cases import bitwise_equal, trajectories
-from torchrl_htrpo.envs import GoalTask, Within, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask, WithinDistance
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     GoalSampler,
@@ -90,7 +90,7 @@ def test_nested_keys_are_read(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_goals_that_held_at_the_start_of_their_trajectory_can_be_left_out(name):
     batch = trajectories(values=2)
-    goals = rows(chosen(SAMPLERS[name](skip_held=same)(batch)))
+    goals = rows(chosen(SAMPLERS[name](skip_held=EqualGoals())(batch)))
     moved = {
         tuple(goal)
         for start, path in zip(
@@ -100,7 +100,7 @@ def test_goals_that_held_at_the_start_of_their_trajectory_can_be_left_out(name):
         if goal != start
     }
     assert goals <= moved
-    assert not rows(chosen(SAMPLERS[name](skip_held=Within(100.0))(batch)))
+    assert not rows(chosen(SAMPLERS[name](skip_held=WithinDistance(100.0))(batch)))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -182,7 +182,7 @@ def test_each_trajectory_keeps_its_own_goal():
 
 def test_relabelled_with_its_own_goal_a_batch_is_as_it_was_collected_up_to_the_first_success():
     batch = trajectories(64, 5, values=2)
-    out = HindsightRelabel(GoalTask(same))(OriginalGoalSampler()(batch))
+    out = HindsightRelabel(GoalTask(EqualGoals()))(OriginalGoalSampler()(batch))
     assert out.shape == (1, 64, 5) and torch.equal(out["desired_goal"][0], batch["desired_goal"])
     solved = 0
     for i in range(64):
@@ -200,9 +200,9 @@ def test_relabelled_with_its_own_goal_a_batch_is_as_it_was_collected_up_to_the_f
 def test_beside_hindsight_goals_the_own_goal_comes_last():
     batch = trajectories(lengths=[5, 2, 3, 4])
     generator = [torch.Generator().manual_seed(5) for _ in range(2)]
-    alone = UniformGoalSampler(3, generator=generator[0], skip_held=same)(batch)
+    alone = UniformGoalSampler(3, generator=generator[0], skip_held=EqualGoals())(batch)
     both = OriginalGoalSampler(
-        lambda **kwargs: UniformGoalSampler(3, generator=generator[1], **kwargs), skip_held=same
+        lambda **kwargs: UniformGoalSampler(3, generator=generator[1], **kwargs), skip_held=EqualGoals()
     )(batch)
     for key in ("goal", "goal_mask"):
         assert torch.equal(both["hindsight", key][:, :, :3], alone["hindsight", key])

@@ -11,7 +11,7 @@ from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import Compose
 
 from tests.cases import bitwise_equal, lengths_of, trajectories, with_goals
-from torchrl_htrpo.envs import GoalTask, Within, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask, WithinDistance
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
     FinalGoalSampler,
@@ -21,7 +21,7 @@ from torchrl_htrpo.hindsight import (
     UniformGoalSampler,
 )
 
-TASK = GoalTask(same, "her")
+TASK = GoalTask(EqualGoals(), "her")
 SAMPLERS = {
     "future": FutureGoalSampler,
     "final": FinalGoalSampler,
@@ -63,7 +63,7 @@ def episodes(draw):
 
 @given(episodes(), st.sampled_from(sorted(SAMPLERS)), st.booleans(), st.sampled_from(["her", "sparse", "dense"]))
 def test_every_row_is_a_step_of_the_batch_with_its_goal_reward_and_end(batch, sampler, terminates, reward):
-    task = GoalTask(same, reward)
+    task = GoalTask(EqualGoals(), reward)
     goals = SAMPLERS[sampler]()(batch)
     rows = HindsightReplay(task, 40, success_terminates=terminates)(goals)
     for row, (source, step) in zip(rows, origins(rows), strict=True):
@@ -154,7 +154,7 @@ def test_a_reward_may_read_the_whole_row_and_keys_may_be_nested():
     nested["next", "task", "achieved_"] = batch["next", "achieved_goal"]
     nested["task", "goal"], nested["task", "achieved_"] = batch["desired_goal"], batch["achieved_goal"]
     keys = {"achieved_goal": ("task", "achieved_"), "desired_goal": ("task", "goal")}
-    rows = HindsightReplay(GoalTask(same, reward, **keys), 20)(FutureGoalSampler(**keys)(nested))
+    rows = HindsightReplay(GoalTask(EqualGoals(), reward, **keys), 20)(FutureGoalSampler(**keys)(nested))
     assert torch.equal(rows["next", "reward"], rows["next", "info", "coins"])
     assert torch.equal(rows["next", "task", "goal"], rows["task", "goal"])
 
@@ -162,7 +162,7 @@ def test_a_reward_may_read_the_whole_row_and_keys_may_be_nested():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_it_keeps_the_precision_and_the_device(dtype, device):
     batch = trajectories(dtype=dtype).to(device)
-    rows = HindsightReplay(GoalTask(Within(0.5), "her"), 10)(FinalGoalSampler()(batch))
+    rows = HindsightReplay(GoalTask(WithinDistance(0.5), "her"), 10)(FinalGoalSampler()(batch))
     assert rows["next", "reward"].dtype == rows["desired_goal"].dtype == dtype
     assert rows["next", "reward"].device.type == device.type
 
@@ -191,6 +191,6 @@ def test_bad_batches_are_refused():
     seam["next", "truncated"] = torch.ones_like(seam["next", "truncated"])
     with pytest.raises(ValueError, match="HindsightReplay: input must be of one trajectory a row"):
         replay(seam)
-    bad = GoalTask(same, lambda rows: torch.full((*rows.shape, 1), float("nan")))
+    bad = GoalTask(EqualGoals(), lambda rows: torch.full((*rows.shape, 1), float("nan")))
     with pytest.raises(ValueError, match="must be finite"):
         HindsightReplay(bad, 4)(FutureGoalSampler()(batch))

@@ -67,7 +67,7 @@ def test_weights_over_batches_of_several_policies_estimate_the_current_one():
         batches.append(everything[index].set("action_log_prob", log_prob[index]))
     stored = torch.cat(batches)
     stored["desired_goal"] = hindsight.expand_as(stored["observation"])
-    weight = CumulativeGoalRatio(now, discount=1.0)(stored.unsqueeze(0))["importance_weight"][0]
+    weight = CumulativeGoalRatio(now, gamma=1.0)(stored.unsqueeze(0))["importance_weight"][0]
 
     value = stored["action"].double() + 2 * stored["observation"][..., 0]
     target = everything.copy().set("desired_goal", hindsight.expand_as(everything["observation"]))

@@ -8,7 +8,7 @@ from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDict
 from torch import distributions, nn
 from torchrl.data import Binary, Bounded, Categorical, Composite, MultiCategorical, OneHot
 
-from torchrl_htrpo.envs import PositionGoalEnv, same
+from torchrl_htrpo.envs import EqualGoals, PositionGoalEnv
 from torchrl_htrpo.modules import (
     CategoricalHead,
     GaussianHead,
@@ -55,7 +55,7 @@ MISFITS = {
 
 class Still(PositionGoalEnv):
     def __init__(self, spec, num_envs=3):
-        super().__init__(spec, 2, 2, same, horizon=3, num_envs=num_envs)
+        super().__init__(spec, 2, 2, EqualGoals(), horizon=3, num_envs=num_envs)
 
 
 def actor_of(head):

@@ -59,14 +59,14 @@ def test_the_critic_is_the_network_written_out():
     assert torch.allclose(value, oracles.mlp(list(critic.parameters()), x), atol=1e-12)
 
 
-def test_a_normalizer_stands_before_the_layers():
+def test_an_encoder_stands_before_the_layers():
     normalizer = GoalNormalizer(3, 2).double()
     batch = trajectories()
     normalizer.update(batch["observation"], batch["desired_goal"])
-    critic = make_critic(5, (6,), normalizer=normalizer).double()
+    critic = make_critic(5, (6,), encoder=normalizer).double()
     expected = oracles.mlp(list(critic.parameters()), normalizer(batch["observation"], batch["desired_goal"]))
     assert torch.allclose(critic(batch)["state_value"], expected, atol=1e-12)
-    assert any("normalizer" in key for key in critic.state_dict())
+    assert any("encoder" in key for key in critic.state_dict())
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -62,7 +62,7 @@ def test_every_state_is_looked_at_once_at_most(rows):
 
 def test_a_policy_and_a_critic_may_share_the_statistics_of_goals():
     goal = RunningNormalizer(2)
-    policy, critic = encoder(normalizer=goal), encoder(normalizer=goal)
+    policy, critic = encoder(goal_normalizer=goal), encoder(goal_normalizer=goal)
     policy.update(torch.zeros(4, *SHAPE), torch.tensor([[0.0, 2.0], [2.0, 6.0]]), torch.full((2, 2), 1.0))
     assert critic.goal.count == 4 and critic.goal.mean.tolist() == [1.0, 2.5]
     encoder().update(torch.zeros(1, *SHAPE), torch.zeros(1, 2))  # without statistics there is nothing to do
@@ -71,7 +71,7 @@ def test_a_policy_and_a_critic_may_share_the_statistics_of_goals():
 def test_states_are_no_part_of_a_network():
     net = encoder()
     net.remember(pictures(4))
-    critic = make_critic(net.num_features, (5,), normalizer=net)
+    critic = make_critic(net.num_features, (5,), encoder=net)
     assert not [name for name in critic.state_dict() if "states" in name]
 
 

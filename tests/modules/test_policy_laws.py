@@ -12,12 +12,12 @@ from torchrl.envs import Compose
 
 from tests.cases import ALL_HEADS, actor_with, bitwise_equal, ravel, trajectories, unravel, weighted
 from torchrl_htrpo.batch import RowSampler, effective_sample_size
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, HindsightRelabel
 from torchrl_htrpo.modules import action_log_prob, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 
 every_head = pytest.mark.parametrize("head", ALL_HEADS)
 HORIZON = 5
@@ -63,8 +63,8 @@ def test_qkl_is_zero_at_the_old_policy_and_positive_elsewhere(head):
     loss = QKLLoss(actor)
     assert loss(batch)["loss_qkl"].item() == pytest.approx(0, abs=1e-9 if head in SQUASHED else 1e-14)
     for size in (0.01, 0.1, 1.0):
-        _, apart = loss.rows(batch, moved(loss, direction(loss), size))
-        assert (apart >= 0).all() and apart.sum() > 0
+        _, divergence = loss.rows(batch, moved(loss, direction(loss), size))
+        assert (divergence >= 0).all() and divergence.sum() > 0
 
 
 @every_head
@@ -84,7 +84,7 @@ def test_curvature_products_equal_the_dense_matrix(head):
     expected = dense @ ravel(vector)
     _, pushed = torch.func.jvp(residual, (params,), (vector,))
     (plain,) = torch.func.vjp(residual, params)[1](rows["importance_weight"] * pushed)
-    factored = curvature(objective.problem(batch), params) @ vector
+    factored = curvature_operator(objective.problem(batch), params) @ vector
     scale = expected.norm()
     assert (ravel(plain) - expected).norm() < 1e-10 * scale
     assert (ravel(factored) - expected).norm() < 1e-10 * scale
@@ -98,12 +98,12 @@ def test_the_dense_curvature_is_the_hessian_of_qkl(head):
     objective = TrustRegionObjective(actor)
     params, problem = objective.trainable_params.data.clone(), objective.problem(batch)
 
-    def apart(flat):
+    def divergence(flat):
         return torch.stack([term(unravel(flat, params))[1] for term in problem.terms]).sum()
 
-    hessian = torch.autograd.functional.hessian(apart, ravel(params))
+    hessian = torch.autograd.functional.hessian(divergence, ravel(params))
     vector = params.apply(torch.randn_like)
-    expected, product = hessian @ ravel(vector), ravel(curvature(problem, params) @ vector)
+    expected, product = hessian @ ravel(vector), ravel(curvature_operator(problem, params) @ vector)
     # Residuals vanish here up to the rounding of an inverse tanh.
     assert torch.allclose(product, expected, rtol=1e-6, atol=(1e-5 if head in SQUASHED else 1e-10))
 
@@ -146,9 +146,9 @@ def test_qkl_samples_average_to_the_closed_form(head):
             dict_of[name if name in dict_of else "module." + name].copy_(leaf)
         inputs = batch[0].select(*actor.in_keys)
         exact = kl_divergence(actor.get_dist(inputs.clone()), new.get_dist(inputs.clone())).mean().item()
-        apart = loss.rows(batch, changed)[1]
-    noise = 4 * (apart.std() / math.sqrt(apart.numel())).item()
-    assert exact > 1e-5 and abs(apart.mean().item() - exact) < noise + 0.1 * exact
+        divergence = loss.rows(batch, changed)[1]
+    noise = 4 * (divergence.std() / math.sqrt(divergence.numel())).item()
+    assert exact > 1e-5 and abs(divergence.mean().item() - exact) < noise + 0.1 * exact
 
 
 @every_head
@@ -184,7 +184,7 @@ def test_a_saved_policy_comes_back_bit_for_bit(head):
 def test_one_hindsight_step_is_accepted_within_the_trust_region(head, dtype, device):
     actor, critic = actor_with(head, dtype), make_critic(5, (6,)).to(device, dtype)
     batch, actor = trajectories(6, 5, dtype=dtype, actor=actor).to(device), actor.to(device)
-    flow = Compose(AllGoalSampler(), HindsightRelabel(GoalTask(same)), CumulativeGoalRatio(actor))
+    flow = Compose(AllGoalSampler(), HindsightRelabel(GoalTask(EqualGoals())), CumulativeGoalRatio(actor))
     rows = RowSampler()(GoalVTrace()(StateValue(critic)(flow(batch))))
     objective = TrustRegionObjective(actor, critic)
     before = objective.trainable_params.data.clone()

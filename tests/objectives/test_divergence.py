@@ -39,9 +39,9 @@ def test_qkl_is_never_negative_and_its_gradient_vanishes_where_it_is_zero(head):
     batch = trajectories(actor=actor)
     loss = QKLLoss(actor)
     for _ in range(5):
-        log_ratio, apart = loss.rows(batch, moved(loss))
-        assert (apart >= 0).all() and apart.any()
-        assert torch.allclose(apart, 0.5 * log_ratio.square())
+        log_ratio, divergence = loss.rows(batch, moved(loss))
+        assert (divergence >= 0).all() and divergence.any()
+        assert torch.allclose(divergence, 0.5 * log_ratio.square())
     gradient = torch.func.grad(lambda p: loss.rows(batch, p)[1].sum())(loss.trainable_params.data.clone())
     assert ravel(gradient).abs().max() < 1e-6
 
@@ -76,10 +76,10 @@ def test_qkl_and_the_sampled_kl_estimate_the_closed_form_one(head):
         old(batch)
         exact = kl_divergence(old.get_dist(batch.select(*old.in_keys)), new.get_dist(batch.select(*old.in_keys)))
         for loss in (QKLLoss(new), SampledKLLoss(new)):
-            _, apart = loss.rows(batch)
-            error = 4 * (apart.std() / len(apart) ** 0.5).item()
+            _, divergence = loss.rows(batch)
+            error = 4 * (divergence.std() / len(divergence) ** 0.5).item()
             slack = 0.1 * exact.mean().item() if isinstance(loss, QKLLoss) else 0.0  # third order in the step
-            assert abs(apart.mean() - exact.mean()).item() < error + slack
+            assert abs(divergence.mean() - exact.mean()).item() < error + slack
             assert exact.mean() > 0
         log_ratio = QKLLoss(new).log_ratio(batch)
         assert log_ratio.abs().quantile(0.95) < 0.5  # where Proposition 2 holds
@@ -94,11 +94,11 @@ def test_the_closed_form_kl_is_between_whole_distributions_and_prepare_fixes_the
     prepared = loss.prepare(batch.exclude(*actor[-1].in_keys))
     old = actor.get_dist(batch.select(*actor.in_keys))
     new_params = moved(loss)
-    _, apart = loss.rows(prepared, new_params)
+    _, divergence = loss.rows(prepared, new_params)
     with torch.no_grad():
         loss.trainable_params.data.update_(new_params)
     expected = kl_divergence(old, actor.get_dist(batch.select(*actor.in_keys)))
-    assert torch.allclose(apart, expected, atol=1e-9) and (apart > 0).all()
+    assert torch.allclose(divergence, expected, atol=1e-9) and (divergence > 0).all()
     assert torch.allclose(loss.rows(prepared)[1], expected, atol=1e-9)
 
 

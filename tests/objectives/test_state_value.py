@@ -10,7 +10,7 @@ from torchrl.objectives.value import GAE, TD0Estimator, TDLambdaEstimator
 
 from tests import oracles
 from tests.cases import GOALS, bitwise_equal, trajectories, with_goals
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import HindsightRelabel
 from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import StateValue
@@ -25,7 +25,7 @@ def relabelled(lengths=None, num=4, steps=5, broken_off=False):
     if broken_off:
         batch["next", "truncated"].zero_()
         batch["next", "done"].zero_()
-    return HindsightRelabel(GoalTask(same))(with_goals(batch, GOALS))
+    return HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, GOALS))
 
 
 def values_of(network, batch):

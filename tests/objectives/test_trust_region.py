@@ -16,7 +16,7 @@ from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
 from torchrl_htrpo.objectives.trust_region import _safe
 from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 
 
 def batch_for(actor):
@@ -52,7 +52,7 @@ def test_gauss_newton_products_equal_double_backward_and_the_dense_matrix(head, 
     flat = ravel(params)
     dense = oracles.dense_gauss_newton(residual, flat, weight)
     double_backward = oracles.dense_hessian(divergence, flat)
-    operator = curvature(problem, params)
+    operator = curvature_operator(problem, params)
     for _ in range(3):
         vector = torch.randn_like(flat)
         product = ravel(operator @ unravel(vector, params))
@@ -71,7 +71,7 @@ def test_other_divergences_bend_by_their_own_hessian(loss_class):
     params = objective.trainable_params.data.clone()
     dense = oracles.dense_hessian(flat_problem(problem, params)[1], ravel(params))
     vector = torch.randn(len(dense), dtype=torch.float64)
-    product = ravel(curvature(problem, params) @ unravel(vector, params))
+    product = ravel(curvature_operator(problem, params) @ unravel(vector, params))
     assert problem.residuals == () and torch.allclose(product, dense @ vector, atol=1e-10 * product.abs().max())
 
 
@@ -96,14 +96,16 @@ def test_surrogate_divergence_and_gradient_equal_the_equations_written_out(head)
     flat = oracles.flatten(weights)
     moved = (flat + 0.1 * torch.randn_like(flat)).requires_grad_()
     expected = oracles.surrogate(log_prob, moved, old, weight, advantage)
-    apart = oracles.quadratic_kl(log_prob, moved, old, weight)
+    divergence = oracles.quadratic_kl(log_prob, moved, old, weight)
     (gradient,) = torch.autograd.grad(expected, moved)
     with torch.no_grad():
         for leaf, value in zip(weights, oracles.unflatten(moved, weights), strict=True):
             leaf.copy_(value)
     out = objective(batch)
     assert out["loss_objective"].item() == pytest.approx(-expected.item(), rel=1e-10)
-    assert out["divergence"].item() == pytest.approx(apart.item(), rel=1e-10) and not out["divergence"].requires_grad
+    assert (
+        out["divergence"].item() == pytest.approx(divergence.item(), rel=1e-10) and not out["divergence"].requires_grad
+    )
     out["loss_objective"].backward()
     assert torch.allclose(torch.cat([leaf.grad.reshape(-1) for leaf in weights]), -gradient, atol=1e-12)
 
@@ -140,8 +142,10 @@ def test_the_curvature_may_use_other_rows():
     params = objective.trainable_params.data.clone()
     vector = params.apply(torch.randn_like)
     mixed = objective.problem(batch, other.exclude("advantage"))
-    product = curvature(mixed, params) @ vector
-    assert torch.allclose(ravel(product), ravel(curvature(objective.problem(other), params) @ vector), atol=1e-12)
+    product = curvature_operator(mixed, params) @ vector
+    assert torch.allclose(
+        ravel(product), ravel(curvature_operator(objective.problem(other), params) @ vector), atol=1e-12
+    )
     assert totals(mixed, params) == totals(objective.problem(batch), params)
 
 
@@ -154,9 +158,9 @@ def test_trpo_takes_a_step_that_respects_the_closed_form_kl(head):
     objective = TrustRegionObjective(actor, divergence=KLLoss)
     result = TrustRegionOptimizer(objective.trainable_params, 0.01).step(objective.problem(batch))
     with torch.no_grad():
-        apart = kl_divergence(old, actor.get_dist(batch.select(*actor.in_keys))).mean().item()
+        divergence = kl_divergence(old, actor.get_dist(batch.select(*actor.in_keys))).mean().item()
     assert result.status is StepStatus.ACCEPTED and result.gain > 0
-    assert 0 < apart <= 0.015 and result.divergence == pytest.approx(apart, rel=1e-8)
+    assert 0 < divergence <= 0.015 and result.divergence == pytest.approx(divergence, rel=1e-8)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -335,7 +339,7 @@ def test_rows_for_the_curvature_are_what_a_hessian_is_taken_of(divergence):
     params = objective.trainable_params.data.clone()
     vector = unravel(torch.randn_like(ravel(params)), params)
     both, own, alone = (
-        curvature(objective.problem(*rows), params) @ vector
+        curvature_operator(objective.problem(*rows), params) @ vector
         for rows in ((batch, other), (batch,), (other.set("advantage", torch.zeros(*other.shape, 1)),))
     )
     torch.testing.assert_close(ravel(both), ravel(alone))

@@ -30,6 +30,7 @@ def test_a_plain_step_moves_along_the_gradient_summed_over_chunks():
     assert result.gain == pytest.approx(2 * ((expected - expected**2 / 2).sum() - 0.375).item())
     assert result.expected_gain == pytest.approx(0.2 * 2 * 1.0 + 0.1 * 2 * 0.5)
     assert result.step_norm == pytest.approx((0.2**2 + 0.1**2) ** 0.5)
+    assert (result.divergence_before, result.divergence) == pytest.approx((0.25, 0.4))
 
 
 def test_the_state_of_the_optimizer_lives_on_from_step_to_step():

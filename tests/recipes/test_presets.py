@@ -18,7 +18,7 @@ def test_every_preset_takes_a_step(preset, trained, tmp_path):
 def test_the_paper_preset_is_tables_2_and_3(configured):
     cfg = configured("htrpo_fetch", "preset=paper", tiny=False)
     assert (cfg.batch_steps, cfg.num_goals, cfg.gamma, list(cfg.hidden_sizes)) == (3200, 100, 0.98, [256, 256, 256])
-    assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization, cfg.finished) == (5e-4, 20, "paper", "left_out")
+    assert (cfg.critic.lr, cfg.critic.updates, cfg.normalization, cfg.finished) == (5e-4, 20, "paper", "exclude")
     assert (cfg.trust_region.max_divergence, cfg.trust_region.damping) == (2e-5, 1e-3)
     assert cfg.advantage["_target_"].endswith("TD0Estimator")
     assert cfg.gradient_rows is None and cfg.curvature_rows is None
@@ -67,7 +67,7 @@ def test_every_estimate_of_a_step_is_reported(trained, tmp_path):
 def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_path):
     """The normaliser moves after the step, the estimates do not see it."""
     pytest.importorskip("mujoco")
-    never = ("trust_region.search.accept_ratio=1.0", "trust_region.search.max_trials=1", "max_kl=100.0")
+    never = ("trust_region.search.accept_ratio=1.0", "trust_region.search.max_trials=1", "max_divergence=100.0")
     trained("htrpo_fetch", "preset=estimates", *never, budget("htrpo_fetch", 1), directory=tmp_path)
     table = read_table(tmp_path / "metrics.csv")
     assert table["step/accepted"][0][1] == 0

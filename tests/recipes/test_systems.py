@@ -14,7 +14,7 @@ from tests import oracles
 from tests.cases import actor_with, relabelled, trajectories
 from tests.recipes.runs import budget
 from torchrl_htrpo import FirstOrderOptimizer, StateValue, TrustRegionObjective, make_critic
-from torchrl_htrpo.envs import GoalTask, same
+from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, OriginalGoalSampler
 from torchrl_htrpo.recipes.settings.groups import SYSTEMS
 from torchrl_htrpo.records import read_table
@@ -59,7 +59,7 @@ def test_a_system_changes_what_it_says_and_nothing_else(configured):
 
 def test_original_goals_come_beside_those_of_hgf(configured):
     cfg = configured("htrpo_fetch", "system=htrpo_and_original", "num_goals=2")
-    sampler = instantiate(cfg.goals)(skip_held=same)
+    sampler = instantiate(cfg.goals)(skip_held=EqualGoals())
     batch = trajectories()
     goals = sampler(batch)["hindsight", "goal"]
     assert goals.shape[-2] == 3 and torch.equal(goals[:, :, 2], batch["desired_goal"])
@@ -68,7 +68,7 @@ def test_original_goals_come_beside_those_of_hgf(configured):
 def test_hpg_is_the_hindsight_policy_gradient():
     """eq. 3 with hindsight goals: the sum over goals, trajectories and steps of w gamma^t A grad log pi(a|s,g')."""
     actor = actor_with("gaussian")
-    batch = CumulativeGoalRatio(actor, discount=0.9, normalization="paper")(relabelled(actor, lengths=[5, 2, 4, 5]))
+    batch = CumulativeGoalRatio(actor, gamma=0.9, normalization="paper")(relabelled(actor, lengths=[5, 2, 4, 5]))
     batch["advantage"] = torch.randn(*batch.shape, 1, dtype=torch.float64)
     leaves, before = list(actor.parameters()), [leaf.detach().clone() for leaf in actor.parameters()]
     mask, old = batch["collector", "mask"], batch["original_log_prob"]
@@ -94,8 +94,8 @@ def test_trpo_on_a_goal_task_is_trpo_on_the_episodes_cut_at_success(lmbda):
     """Equal weights up to the discount, ratio 1, GAE: with its own goal a trajectory is an ordinary one."""
     actor, critic, gamma = actor_with("gaussian"), make_critic(5, (6,)).double(), 0.9
     batch = trajectories(6, 5, actor=actor, values=2)
-    hindsight = HindsightRelabel(GoalTask(same))(OriginalGoalSampler()(batch))
-    weighed = CumulativeGoalRatio(actor, discount=gamma, weighted=False)(hindsight)
+    hindsight = HindsightRelabel(GoalTask(EqualGoals()))(OriginalGoalSampler()(batch))
+    weighed = CumulativeGoalRatio(actor, gamma=gamma, weighted=False)(hindsight)
     out = GAE(gamma=gamma, lmbda=lmbda, value_network=None)(StateValue(critic)(weighed))
     live = out["collector", "mask"]
     total = sum(gamma**t for _, _, t in live.nonzero().tolist())

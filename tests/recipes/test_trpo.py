@@ -85,7 +85,7 @@ def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("max_kl=-1", "max_kl must be above 0, got -1"),
+        ("max_divergence=-1", "max_divergence must be above 0, got -1"),
         ("critic.epochs=0", "epochs must be at least 1, got 0"),
         ("batch_steps=201", "batch_steps must be a multiple of num_envs = 2, got 201"),
         ("head.init_scale=0", "init_scale must be of at least min_scale = 0.01, got 0"),

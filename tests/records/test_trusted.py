@@ -30,8 +30,8 @@ def attacks(touched: Path) -> dict[str, dict]:
         "a function": touch,
         "a shell": {"_target_": "os.system", "command": f"touch {touched}"},
         "an unpickler": {"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True},
-        "below a trusted one": {"_target_": "torchrl_htrpo.envs.Within", "threshold": touch},
-        "in a list": {"_target_": "torchrl_htrpo.envs.Within", "_args_": [touch]},
+        "below a trusted one": {"_target_": "torchrl_htrpo.envs.WithinDistance", "threshold": touch},
+        "in a list": {"_target_": "torchrl_htrpo.envs.WithinDistance", "_args_": [touch]},
         "through this package": {
             "_target_": "torchrl_htrpo.envs.adapters.scratch.shutil.rmtree",
             "path": str(touched),

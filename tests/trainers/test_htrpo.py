@@ -56,8 +56,8 @@ def test_the_encoder_of_the_policy_is_found_warmed_up_and_updated(tmp_path):
     env = DetourEnv(num_envs=4, horizon=5, seed=0)
     sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
     encoder = GoalNormalizer(*sizes)
-    actor = make_actor(GaussianHead(2), sum(sizes), (8,), normalizer=encoder)
-    critic = make_critic(sum(sizes), (8,), normalizer=encoder)
+    actor = make_actor(GaussianHead(2), sum(sizes), (8,), encoder=encoder)
+    critic = make_critic(sum(sizes), (8,), encoder=encoder)
     assert encoder_of(actor) is encoder
     pipeline = hindsight_pipeline(actor, critic, env.task())
     settings = {"horizon": 5, "total_steps": 60, "warmup_steps": 20, "critic_updates": 1, "directory": tmp_path}

@@ -27,7 +27,7 @@ def test_it_is_the_transforms_one_after_another_with_one_discount():
     rows = hindsight_pipeline(actor, critic, task, gamma=0.7, weighted=False)(batch)
     torch.manual_seed(1)
     relabelled = HindsightRelabel(task)(HGFGoalSampler(100, skip_held=task.reached)(batch))
-    weighed = CumulativeGoalRatio(actor, discount=0.7, weighted=False)(relabelled)
+    weighed = CumulativeGoalRatio(actor, gamma=0.7, weighted=False)(relabelled)
     expected = GoalVTrace(gamma=0.7)(StateValue(critic)(weighed))
     for key in ("importance_weight", "advantage", "value_target"):
         assert torch.equal(rows[key], expected[key])

@@ -9,7 +9,7 @@ from torchrl_htrpo.envs.adapters.factory import make_goal_env
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
 from torchrl_htrpo.envs.adapters.history import with_history
 from torchrl_htrpo.envs.adapters.recorder import EnvFailure
-from torchrl_htrpo.envs.goal import GoalTask, Within, same
+from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, WithinDistance
 from torchrl_htrpo.envs.toy.bit_flip import BitFlipEnv
 from torchrl_htrpo.envs.toy.detour import DetourEnv
 from torchrl_htrpo.envs.toy.gear_shift import GearShiftEnv
@@ -26,6 +26,7 @@ __all__ = [
     "DetourEnv",
     "EnvBatch",
     "EnvFailure",
+    "EqualGoals",
     "FetchEnv",
     "FiniteGuard",
     "GearShiftEnv",
@@ -34,9 +35,8 @@ __all__ = [
     "HiddenGapEnv",
     "MsPacmanEnv",
     "PositionGoalEnv",
-    "Within",
+    "WithinDistance",
     "make_goal_env",
-    "same",
     "with_history",
 ]
 

@@ -21,14 +21,14 @@ RewardFn = Callable[[TensorDictBase], Tensor]
 
 
 @dataclass(frozen=True)
-class Within:
+class WithinDistance:
     """A goal is reached when the achieved one is nearer than a threshold: ``|achieved - desired|_2 < threshold``.
 
     Args:
         threshold: in the units of the goal (metres for Fetch, where the threshold is 0.05).
 
     Example:
-        >>> Within(0.05)(torch.tensor([[0.0, 0.03], [0.0, 0.06]]), torch.zeros(2, 2))
+        >>> WithinDistance(0.05)(torch.tensor([[0.0, 0.03], [0.0, 0.06]]), torch.zeros(2, 2))
         tensor([ True, False])
     """
 
@@ -39,21 +39,18 @@ class Within:
         return torch.linalg.vector_norm(achieved - desired, dim=-1) < self.threshold
 
 
-def same(achieved: Tensor, desired: Tensor) -> Tensor:
-    """A goal is reached when the achieved one equals it (bits, cells of a map).
-
-    Args:
-        achieved: ``[*B, d_g]``.
-        desired: ``[*B, d_g]``, broadcastable.
-
-    Returns:
-        Booleans ``[*B]``.
+@dataclass(frozen=True)
+class EqualGoals:
+    """A goal is reached when the achieved goal equals it (bits, cells of a map).
 
     Example:
-        >>> same(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), torch.ones(2))
+        >>> EqualGoals()(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), torch.ones(2))
         tensor([False,  True])
     """
-    return (achieved == desired).all(-1)
+
+    def __call__(self, achieved: Tensor, desired: Tensor) -> Tensor:
+        """Booleans ``[*B]`` for goals ``[*B, d_g]``."""
+        return (achieved == desired).all(-1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class GoalTask:
         ValueError: if ``reward`` is neither a preset nor callable, or ``aim`` is unknown.
 
     Example:
-        >>> task = GoalTask(Within(0.05), reward="her")
+        >>> task = GoalTask(WithinDistance(0.05), reward="her")
         >>> task.reached(torch.zeros(3), torch.full((3,), 0.01))
         tensor(True)
 
@@ -234,8 +231,8 @@ def _her(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
 
 
 def _dense(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
-    apart = tensordict.get(task.next_achieved_goal) - tensordict.get(task.desired_goal)
-    return -torch.linalg.vector_norm(apart, dim=-1)
+    offset = tensordict.get(task.next_achieved_goal) - tensordict.get(task.desired_goal)
+    return -torch.linalg.vector_norm(offset, dim=-1)
 
 
 _PRESETS = {"sparse": _sparse, "paper_code": _paper_code, "her": _her, "dense": _dense}

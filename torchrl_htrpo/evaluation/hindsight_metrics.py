@@ -28,11 +28,11 @@ class HindsightMetrics:
 
     Example:
         >>> from tensordict import TensorDict
-        >>> from torchrl_htrpo.envs import same
+        >>> from torchrl_htrpo.envs import EqualGoals
         >>> batch = TensorDict(importance_weight=torch.ones(2, 3, 4), batch_size=[2, 3, 4])
         >>> batch["desired_goal"] = batch["next", "achieved_goal"] = torch.zeros(2, 3, 4, 1)
         >>> batch["hindsight", "weight"] = torch.ones(2, 3, 4)
-        >>> figures = HindsightMetrics(GoalTask(same))(batch)
+        >>> figures = HindsightMetrics(GoalTask(EqualGoals()))(batch)
         >>> figures["hindsight/trajectories"], figures["hindsight/solved_share"]
         (3.0, 1.0)
     """

@@ -1,11 +1,12 @@
 """Hindsight: choose goals, relabel, weigh."""
 
 from torchrl_htrpo.hindsight.cumulative_goal_ratio import CumulativeGoalRatio
-from torchrl_htrpo.hindsight.future_goal_sampler import FinalGoalSampler, FutureGoalSampler
+from torchrl_htrpo.hindsight.future_goal_sampler import FinalGoalSampler, FutureGoalSampler, PerTrajectoryGoalSampler
 from torchrl_htrpo.hindsight.goal_sampler import (
     AllGoalSampler,
     GoalSampler,
     OriginalGoalSampler,
+    SharedGoalSampler,
     UniformGoalSampler,
 )
 from torchrl_htrpo.hindsight.hgf_goal_sampler import HGFGoalSampler
@@ -23,6 +24,8 @@ __all__ = [
     "HindsightRelabel",
     "HindsightReplay",
     "OriginalGoalSampler",
+    "PerTrajectoryGoalSampler",
     "ShareStates",
+    "SharedGoalSampler",
     "UniformGoalSampler",
 ]

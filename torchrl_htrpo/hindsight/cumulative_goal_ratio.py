@@ -16,8 +16,8 @@ from torchrl_htrpo.batch.transform import BatchTransform
 from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, trajectory_weights
 from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob, log_prob_key
 
-Normalization = Literal["per_decision", "paper"]
-Finished = Literal["left_out", "counted"]
+Normalization = Literal["mean", "paper"]
+Finished = Literal["exclude", "include"]
 
 
 class CumulativeGoalRatio(BatchTransform):
@@ -26,11 +26,12 @@ class CumulativeGoalRatio(BatchTransform):
     .. math:: \rho_{j,i,t} = \prod_{k \le t} \frac{\tilde\pi(a_k|s_k,g'_j)}{\tilde\pi(a_k|s_k,g_i)}, \qquad
               w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}
 
-    A trajectory that has reached the goal takes no further steps. Left out of the sum (``finished="left_out"``, as
-    published), the weights of step ``t`` estimate an expectation given that the goal is not reached yet: late steps
-    count as much as early ones, however few trajectories of a good policy get there and however unlikely those are.
-    Kept in it with the ratio it ended with (``"counted"``), they estimate an expectation over all trajectories. The
-    first learns FetchPush faster, the second keeps what was learnt where training goes on after success (docs/results).
+    A trajectory that has reached the goal takes no further steps: it is finished. With ``finished="exclude"`` (the
+    paper's choice) the sum over trajectories excludes it, and the weights of step ``t`` estimate an expectation given
+    that the goal is not reached yet. Late steps then count as much as early ones, also where few trajectories have
+    them. With ``finished="include"`` the sum includes a finished trajectory with its last ratio, and the weights
+    estimate an expectation over all trajectories. ``"exclude"`` learns FetchPush faster; ``"include"`` keeps a policy
+    good where training continues after success (docs/results).
 
     The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
 
@@ -43,21 +44,22 @@ class CumulativeGoalRatio(BatchTransform):
 
     Args:
         actor: the policy that collected the batch, unchanged since.
-        discount: :math:`\gamma` of the weight :math:`\gamma^t`; the advantage's is the same number.
+        gamma: discount :math:`\gamma` of the weight :math:`\gamma^t`. Use the same number for the advantages.
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
-        finished: trajectories that are over are ``"left_out"`` of the sum or ``"counted"``. Those in which the goal
-            held before the first step are always left out.
-        normalization: ``"per_decision"`` divides by the total weight, so a constraint on the weighted sum reads as nats
-            per decision; ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: :math:`(1-\gamma)/\lambda` with
-            :math:`\lambda = N_\tau N_g`, trajectories times goals, counting those with any live step.
+        finished: whether the sum over trajectories should ``"exclude"`` or ``"include"`` finished ones. It always
+            excludes those in which the goal held before the first step.
+        normalization: ``"mean"`` divides by the total weight: weighted sums are means over decisions, and a bound on
+            the divergence is in nats per decision. ``"paper"`` keeps the units of eqs. 79, 80 and Tables 2, 3: it
+            multiplies by :math:`(1-\gamma)/\lambda` with :math:`\lambda = N_\tau N_g`, the number of trajectories times
+            that of goals, of those with any live step.
         chunk_size: rows evaluated together; bounds the memory.
 
     Raises:
         KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
-        ValueError: if ``finished`` or the normalisation is unknown, ``discount`` outside [0, 1] (or 1 in the paper's
+        ValueError: if ``finished`` or the normalisation is unknown, ``gamma`` outside [0, 1] (or 1 in the paper's
             units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, or one
             of a live step is not finite (a check of values; the optimizer's status tells too).
 
@@ -77,25 +79,25 @@ class CumulativeGoalRatio(BatchTransform):
         self,
         actor: ProbabilisticTensorDictSequential,
         *,
-        discount: float = 0.98,
+        gamma: float = 0.98,
         weighted: bool = True,
         per_decision: bool = True,
-        finished: Finished = "left_out",
-        normalization: Normalization = "per_decision",
+        finished: Finished = "exclude",
+        normalization: Normalization = "mean",
         chunk_size: int = 8192,
     ) -> None:
         check_log_prob(self, actor)
         if normalization not in get_args(Normalization):
             raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
-        if not 0 <= discount <= 1 or (discount == 1 and normalization == "paper"):
+        if not 0 <= gamma <= 1 or (gamma == 1 and normalization == "paper"):
             expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
-            raise ValueError(refusal(self, "discount", expected, discount))
+            raise ValueError(refusal(self, "gamma", expected, gamma))
         if finished not in get_args(Finished):
             raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
         super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
         # Not a submodule: the weights of the actor belong to the actor.
         self.__dict__["actor"] = actor
-        self.discount, self.weighted, self.per_decision = discount, weighted, per_decision
+        self.gamma, self.weighted, self.per_decision = gamma, weighted, per_decision
         self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
 
     @torch.no_grad()
@@ -107,7 +109,7 @@ class CumulativeGoalRatio(BatchTransform):
         self._refuse_non_finite(key, original, live)
         rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
         log_prob = map_rows(lambda row: action_log_prob(self.actor, row), rows, live, self.chunk_size)
-        # Minus infinity is an answer (the action is impossible under the new goal), not a number is none.
+        # -inf is valid (the action is impossible under the new goal), NaN is not.
         self._refuse_non_finite(key, log_prob, live & (log_prob != -torch.inf))
         weight = self.ratio(log_prob - original, live)
         out = tensordict.copy()
@@ -130,16 +132,16 @@ class CumulativeGoalRatio(BatchTransform):
         total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision)
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
-        counted = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "counted" else mask
-        weight = trajectory_weights(total, mask, counted) if self.weighted else plain
+        included = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "include" else mask
+        weight = trajectory_weights(total, mask, included) if self.weighted else plain
         return weight.reshape(log_ratio.shape)
 
     def _normalize(self, weight: Tensor, live: Tensor) -> Tensor:
         steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
-        discount = self.discount**steps
+        discount = self.gamma**steps
         if self.normalization == "paper":
             episode = by_goal(live).any(-1)
             pairs = episode.any(0).sum() * episode.any(1).sum()
-            return weight * discount * (1 - self.discount) / pairs.clamp_min(1)
+            return weight * discount * (1 - self.gamma) / pairs.clamp_min(1)
         expected = weight if self.weighted else live.to(weight.dtype)
         return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)

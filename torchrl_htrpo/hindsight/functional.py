@@ -97,16 +97,16 @@ def filter_goals(
     # Not by matrix products, which lose small distances between goals far from the origin.
     nearness = -torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
     start = torch.rand(points.shape[0], device=points.device, generator=generator).to(points.dtype)
-    apart = torch.where(some, start, torch.full_like(start, torch.inf))
+    nearest_chosen = torch.where(some, start, torch.full_like(start, torch.inf))
     chosen, exists = [], []
     for _ in range(num_goals):
-        score = torch.where(some, apart, nearness).masked_fill(~pool, -torch.inf)
+        score = torch.where(some, nearest_chosen, nearness).masked_fill(~pool, -torch.inf)
         best = score.argmax(0, keepdim=True)  # with a dimension: the host would read an index without one
         exists.append(pool[best])
         chosen.append(best)
         distance = torch.linalg.vector_norm(points - points[best], dim=-1)
-        apart = torch.where(some & (len(chosen) == 1), distance, torch.minimum(apart, distance))
-        pool = pool & (apart > resolution)
+        nearest_chosen = torch.where(some & (len(chosen) == 1), distance, torch.minimum(nearest_chosen, distance))
+        pool = pool & (nearest_chosen > resolution)
     return torch.cat(chosen), torch.cat(exists)
 
 
@@ -197,13 +197,13 @@ def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = T
     return log_ratio.cumsum(-1) if per_decision else log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
 
 
-def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None = None) -> Tensor:
+def trajectory_weights(log_ratio: Tensor, live: Tensor, included: Tensor | None = None) -> Tensor:
     r"""Weighted importance sampling: :math:`w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}` (eqs. 79, 80).
 
     Args:
         log_ratio: cumulative log-ratio ``[G, N, T]``.
         live: ``[G, N, T]``.
-        counted: which trajectories are in the sum ``[G, N, T]``; default: the live ones.
+        included: which trajectories are in the sum ``[G, N, T]``; default: the live ones.
 
     Returns:
         Weights ``[G, N, T]``, zero on dead steps: for each (goal, step) they sum to 1 over the trajectories that count,
@@ -213,7 +213,7 @@ def trajectory_weights(log_ratio: Tensor, live: Tensor, counted: Tensor | None =
         >>> trajectory_weights(torch.zeros(1, 2, 1), torch.ones(1, 2, 1, dtype=torch.bool)).flatten()
         tensor([0.5000, 0.5000])
     """
-    counted = live if counted is None else counted
-    weights = torch.softmax(log_ratio.masked_fill(~counted, -torch.inf), dim=1)
+    included = live if included is None else included
+    weights = torch.softmax(log_ratio.masked_fill(~included, -torch.inf), dim=1)
     # Where every action so far was impossible the sum is 0; what is not a number stays so, for others to see.
     return torch.where(live & (log_ratio != -torch.inf), weights, 0)

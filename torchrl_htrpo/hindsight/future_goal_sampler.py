@@ -1,4 +1,4 @@
-"""Hindsight goals of a trajectory's own: what it achieved later, or last."""
+"""Choose hindsight goals for each trajectory among those that it achieves itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from torchrl_htrpo.hindsight.goal_sampler import GoalSampler
 from torchrl_htrpo.hindsight.hgf_goal_sampler import RegionFn
 
 
-class OwnGoalSampler(GoalSampler):
-    """Goals of a trajectory's own; so a row is one trajectory, and rows with several are refused."""
+class PerTrajectoryGoalSampler(GoalSampler):
+    """Base class: each trajectory gets goals that it achieves itself, so every row must be one trajectory.
+
+    Args:
+        **kwargs: see :class:`GoalSampler`.
+
+    Raises:
+        ValueError: as :class:`GoalSampler`, and if a row holds several trajectories (checked on the CPU only).
+    """
 
     def _valid(self, tensordict: TensorDictBase) -> Tensor:
         return self._first_trajectory(tensordict)
 
 
-class FutureGoalSampler(OwnGoalSampler):
+class FutureGoalSampler(PerTrajectoryGoalSampler):
     """For each step a goal that its own trajectory achieves there or later (HER's "future").
 
     One goal a step, another one at every step: ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``, for
@@ -60,7 +67,7 @@ class FutureGoalSampler(OwnGoalSampler):
         return _at(achieved, index).unsqueeze(-2), exists.unsqueeze(-1)
 
 
-class FinalGoalSampler(OwnGoalSampler):
+class FinalGoalSampler(PerTrajectoryGoalSampler):
     """The goal that each trajectory achieves last (HER's "final"), the same for all of its steps.
 
     Writes ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``.

@@ -17,14 +17,15 @@ from torchrl_htrpo.hindsight.functional import distinct
 
 
 class GoalSampler(BatchTransform):
-    """A goal sampler reads achieved goals ``[*B, T, d_g]`` and writes hindsight goals, and nothing else.
+    """Base class: reads achieved goals ``[*B, T, d_g]`` and writes hindsight goals.
 
-    The goals are shared by all trajectories and come as views without memory of their own: ``("hindsight", "goal")``
-    ``[*B, T, G, d_g]``, and ``("hindsight", "goal_mask")`` ``[*B, T, G]`` tells which of the ``G`` exist.
+    Writes ``("hindsight", "goal")`` ``[*B, T, G, d_g]`` and ``("hindsight", "goal_mask")`` ``[*B, T, G]``, which tells
+    which of the ``G`` goals exist. Subclasses implement :meth:`goals_of`; most derive from :class:`SharedGoalSampler`
+    (one set of goals for all trajectories) or :class:`PerTrajectoryGoalSampler` (goals of the same trajectory).
 
     Args:
-        skip_held: leave out goals that hold, by this rule, where their own trajectory began: they are reached without
-            acting and teach nothing (``task.reached`` is the natural choice). Default: keep all.
+        skip_held: a rule such as ``task.reached``. Skip achieved goals that already hold, by this rule, at the start of
+            the trajectory that achieved them: they need no action. Default: skip none.
         achieved_goal: key of the achieved goal, read under ``"next"`` (and at the root for ``skip_held``).
         desired_goal: key of the original goal.
 
@@ -47,14 +48,6 @@ class GoalSampler(BatchTransform):
             in_keys=[desired_goal, self.next_achieved_goal], out_keys=[HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK]
         )
 
-    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
-
-        Returns:
-            Goals ``[G, d_g]`` and which of them exist ``[G]``.
-        """
-        raise NotImplementedError
-
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
         desired, achieved = self._require(tensordict, self.desired_goal, self.next_achieved_goal)
@@ -76,18 +69,17 @@ class GoalSampler(BatchTransform):
         return validity(tensordict)
 
     def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """The hindsight goals of each step: by default those chosen among all of the batch, the same for every step.
+        """Choose the hindsight goals of each step.
 
         Args:
             achieved: candidates ``[*B, T, d_g]``.
             eligible: which of them may be chosen ``[*B, T]``.
-            goals: original goals ``[K, d_g]``.
+            goals: original goal of each trajectory ``[K, d_g]``.
 
         Returns:
             Goals ``[*B, T, G, d_g]`` and which of them exist ``[*B, T, G]``.
         """
-        chosen, exists = self.choose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
-        return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
+        raise NotImplementedError
 
     def _held(self, tensordict: TensorDictBase, achieved: Tensor) -> Tensor:
         if self.skip_held is None:
@@ -97,12 +89,35 @@ class GoalSampler(BatchTransform):
 
 
 def _of_trajectories(goals: Tensor, exists: Tensor) -> Tensor:
-    """Put a goal that was pursued in the place of those of rows without any step (padding)."""
+    """Replace the goals of padded rows by a real one."""
     index = torch.arange(len(goals), device=goals.device)
     return goals[torch.where(exists, index, exists.int().argmax())]
 
 
-class UniformGoalSampler(GoalSampler):
+class SharedGoalSampler(GoalSampler):
+    """Base class: one set of goals, chosen among the achieved goals of the whole batch and shared by all trajectories.
+
+    The written goals are expanded views: they take the memory of one set. Subclasses implement :meth:`choose`.
+
+    Args:
+        **kwargs: see :class:`GoalSampler`.
+    """
+
+    def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
+
+        Returns:
+            Goals ``[G, d_g]`` and which of them exist ``[G]``.
+        """
+        raise NotImplementedError
+
+    def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.goals_of`."""
+        chosen, exists = self.choose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
+        return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
+
+
+class UniformGoalSampler(SharedGoalSampler):
     """Hindsight goals drawn uniformly, without replacement, among the distinct achieved ones (ablation "w/o HGF").
 
     Args:
@@ -127,14 +142,14 @@ class UniformGoalSampler(GoalSampler):
         self.num_goals, self.generator = num_goals, generator
 
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`GoalSampler.choose`."""
+        """See :meth:`SharedGoalSampler.choose`."""
         order = torch.rand(len(candidates), device=candidates.device, generator=self.generator)
         order = order.masked_fill(~distinct(candidates, valid), -1.0)
         score, index = order.topk(min(self.num_goals, len(candidates)))
         return candidates[index], score >= 0
 
 
-class AllGoalSampler(GoalSampler):
+class AllGoalSampler(SharedGoalSampler):
     """Every distinct achieved goal is a hindsight goal (Bit Flipping).
 
     Where the host may not wait for the device, every candidate keeps a slot, and the mask tells which goals exist.
@@ -147,7 +162,7 @@ class AllGoalSampler(GoalSampler):
     """
 
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`GoalSampler.choose`."""
+        """See :meth:`SharedGoalSampler.choose`."""
         first = distinct(candidates, valid)
         if not may_wait(candidates.device):
             return candidates, first
@@ -182,14 +197,15 @@ class OriginalGoalSampler(GoalSampler):
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the goals of a batch of trajectories ``[*B, T]``."""
-        (own,) = self._require(tensordict, self.desired_goal)
-        self._refuse_non_finite(self.desired_goal, own, validity(tensordict))
-        # The goal a trajectory began with, also where padding follows.
-        goals = own[..., :1, :].expand_as(own).unsqueeze(-2)
-        exists = torch.ones(goals.shape[:-1], dtype=torch.bool, device=own.device)
-        out = tensordict.copy() if self.beside is None else self.beside(tensordict)
-        if self.beside is not None:
-            goals = torch.cat((out.get(HINDSIGHT_GOAL), goals), -2)
-            exists = torch.cat((out.get(HINDSIGHT_GOAL_MASK), exists), -1)
-        out.set(HINDSIGHT_GOAL, goals)
-        return out.set(HINDSIGHT_GOAL_MASK, exists)
+        original = super().forward(tensordict)
+        if self.beside is None:
+            return original
+        out = self.beside(tensordict)
+        out.set(HINDSIGHT_GOAL, torch.cat((out.get(HINDSIGHT_GOAL), original.get(HINDSIGHT_GOAL)), -2))
+        masks = out.get(HINDSIGHT_GOAL_MASK), original.get(HINDSIGHT_GOAL_MASK)
+        return out.set(HINDSIGHT_GOAL_MASK, torch.cat(masks, -1))
+
+    def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`GoalSampler.goals_of`."""
+        original = goals.reshape(*achieved.shape[:-2], 1, 1, -1).expand(*achieved.shape[:-1], 1, -1)
+        return original, torch.ones_like(eligible).unsqueeze(-1)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.hindsight.functional import filter_goals, goal_scale, in_box
-from torchrl_htrpo.hindsight.goal_sampler import GoalSampler
+from torchrl_htrpo.hindsight.goal_sampler import SharedGoalSampler
 
 RegionFn = Callable[[Tensor, Tensor], Tensor]
-Distance = Literal["density", "euclidean"]
+Distance = Literal["euclidean", "density"]
 
 
-class HGFGoalSampler(GoalSampler):
+class HGFGoalSampler(SharedGoalSampler):
     r"""Hindsight Goal Filtering: goals that cover the region of the original goals (Algorithm 2).
 
     Let :math:`G_v` be the achieved goals in the region of the original goals :math:`G_o`. If there are any, start from
@@ -27,8 +27,8 @@ class HGFGoalSampler(GoalSampler):
         num_goals: how many to choose (``G``).
         region: ``(candidates [M, d_g], originals [K, d_g]) -> bool [M]``. Default: the box of the originals, over the
             dimensions in which they vary.
-        distance: ``"density"`` divides each dimension by the standard deviation of the original goals, and leaves out
-            those in which they do not vary; ``"euclidean"`` is plain.
+        distance: ``"euclidean"``, or ``"density"``: Euclidean after each dimension is divided by the standard deviation
+            of the original goals; dimensions in which they do not vary are dropped.
         resolution: achieved goals nearer than this to a chosen one count as the same goal; in the units of ``distance``
             (standard deviations of the original goals, or the units of the goal).
         generator: source of the random first goal; default: torch's own.
@@ -51,21 +51,21 @@ class HGFGoalSampler(GoalSampler):
         num_goals: int,
         *,
         region: RegionFn = in_box,
-        distance: Distance = "density",
+        distance: Distance = "euclidean",
         resolution: float = 0.0,
         generator: torch.Generator | None = None,
         **kwargs: object,
     ) -> None:
         if num_goals < 1:
             raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
-        if distance not in ("density", "euclidean"):
-            raise ValueError(refusal(self, "distance", "a known distance", distance, ("density", "euclidean")))
+        if distance not in ("euclidean", "density"):
+            raise ValueError(refusal(self, "distance", "a known distance", distance, ("euclidean", "density")))
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.num_goals, self.region, self.distance = num_goals, region, distance
         self.resolution, self.generator = resolution, generator
 
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`GoalSampler.choose`."""
+        """See :meth:`SharedGoalSampler.choose`."""
         scale = goal_scale(goals) if self.distance == "density" else torch.ones_like(goals[0])
         index, exists = filter_goals(
             candidates,

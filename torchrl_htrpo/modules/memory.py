@@ -42,7 +42,7 @@ class GoalMemory(nn.Module):
         >>> from torchrl_htrpo.modules import GaussianHead, make_actor
         >>> memory = GoalMemory(observation_size=3, goal_size=2, hidden_size=16)
         >>> keys = ("history", "desired_goal")
-        >>> actor = make_actor(GaussianHead(2), memory.size, (8,), normalizer=memory, in_keys=keys)
+        >>> actor = make_actor(GaussianHead(2), memory.size, (8,), encoder=memory, in_keys=keys)
         >>> loc, scale, action, log_prob = actor(torch.zeros(5, 10, 3), torch.zeros(5, 2))
         >>> action.shape, log_prob.shape
         (torch.Size([5, 2]), torch.Size([5]))

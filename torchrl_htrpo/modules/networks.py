@@ -19,12 +19,12 @@ GOAL_KEYS: tuple[NestedKey, ...] = ("observation", "desired_goal")
 
 
 class GoalNetwork(nn.Module):
-    """Normalise an observation and a goal, join them, and pass them through layers.
+    """Encode an observation and a goal as one vector, and pass it through layers.
 
     Args:
-        layers: takes ``[*B, d_o + d_g]``.
-        normalizer: joins its inputs (see :class:`~torchrl_htrpo.modules.GoalNormalizer`, or
-            :class:`~torchrl_htrpo.modules.PixelGoalEncoder` for pixels).
+        layers: takes the encoded inputs ``[*B, F]``.
+        encoder: encodes the inputs as one vector: :class:`~torchrl_htrpo.modules.GoalNormalizer`,
+            :class:`~torchrl_htrpo.modules.GoalMemory`, or :class:`~torchrl_htrpo.modules.PixelGoalEncoder` for pixels.
 
     Example:
         >>> from torchrl_htrpo.modules import GoalNormalizer
@@ -33,13 +33,13 @@ class GoalNetwork(nn.Module):
         torch.Size([2, 4])
     """
 
-    def __init__(self, layers: nn.Module, normalizer: nn.Module) -> None:
+    def __init__(self, layers: nn.Module, encoder: nn.Module) -> None:
         super().__init__()
-        self.normalizer, self.layers = normalizer, layers
+        self.encoder, self.layers = encoder, layers
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Features of the (observation, goal) pairs."""
-        return self.layers(self.normalizer(*inputs))
+        return self.layers(self.encoder(*inputs))
 
 
 def orthogonal_(layers: nn.Module, gain: float = 2**0.5, last_gain: float = 1.0) -> nn.Module:
@@ -101,7 +101,7 @@ def make_actor(
     input_size: int,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
-    normalizer: nn.Module | None = None,
+    encoder: nn.Module | None = None,
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
     action_key: NestedKey = "action",
 ) -> ProbabilisticTensorDictSequential:
@@ -109,9 +109,9 @@ def make_actor(
 
     Args:
         head: what kind of action distribution.
-        input_size: features of observation and goal together, as the normalizer joins them.
+        input_size: number of features that the encoder returns.
         hidden_sizes: width of each hidden layer.
-        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); without one they are only joined.
+        encoder: encodes the inputs as one vector (see :class:`GoalNetwork`); default: concatenate them.
         in_keys: observation and goal.
         action_key: where the action (the parts of a mixed one below it) is written; its log-probability goes to
             ``<action_key>_log_prob``.
@@ -129,7 +129,7 @@ def make_actor(
         torch.Size([2])
     """
     mlp = orthogonal_(_mlp(input_size, head.num_features, hidden_sizes), last_gain=0.1)
-    network = GoalNetwork(nn.Sequential(mlp, head), normalizer or _Join())
+    network = GoalNetwork(nn.Sequential(mlp, head), encoder or _Join())
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=list(in_keys), out_keys=list(head.param_keys)), head.action_module(action_key)
     )
@@ -139,16 +139,16 @@ def make_critic(
     input_size: int,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
-    normalizer: nn.Module | None = None,
+    encoder: nn.Module | None = None,
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
 ) -> ValueOperator:
     """A goal-conditioned state value ``V(s, g)``: tanh layers, orthogonal weights.
 
     Args:
-        input_size: features of observation and goal together, as the normalizer joins them.
+        input_size: number of features that the encoder returns.
         hidden_sizes: width of each hidden layer.
-        normalizer: normalises and joins the inputs (or :class:`GoalMemory`); share the policy's normaliser (an encoder
-            of pixels: its ``goal``).
+        encoder: encodes the inputs as one vector (see :class:`GoalNetwork`); default: concatenate them. Give policy and
+            critic the same :class:`GoalNormalizer`; of a :class:`PixelGoalEncoder`, the same ``goal_normalizer``.
         in_keys: observation and goal.
 
     Returns:
@@ -160,4 +160,4 @@ def make_critic(
         torch.Size([2, 1])
     """
     mlp = orthogonal_(_mlp(input_size, 1, hidden_sizes))
-    return ValueOperator(GoalNetwork(mlp, normalizer or _Join()), in_keys=list(in_keys))
+    return ValueOperator(GoalNetwork(mlp, encoder or _Join()), in_keys=list(in_keys))

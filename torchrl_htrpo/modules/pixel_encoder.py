@@ -12,7 +12,7 @@ from torchrl_htrpo.modules.normalizer import RunningNormalizer
 
 
 class PixelGoalEncoder(nn.Module):
-    """Features of a picture, and a goal joined to them: ``[*B, F + d_g]``; give it to :func:`make_actor` as normalizer.
+    """Features of a picture, and a goal joined to them: ``[*B, F + d_g]``; give it to :func:`make_actor` as encoder.
 
     In the place of pictures it takes their numbers among :attr:`states` (see
     :class:`~torchrl_htrpo.hindsight.ShareStates`): then it looks at each of them once, not at each row, and gradients
@@ -24,7 +24,7 @@ class PixelGoalEncoder(nn.Module):
             ``torchrl.modules.ConvNet``.
         shape: of a picture ``(C, H, W)``.
         goal_size: features of the goal (``d_g``).
-        normalizer: of the goal; default: it is taken as it is.
+        goal_normalizer: normalises the goal. Default: the goal is not normalised.
 
     Example:
         >>> from torchrl.modules import ConvNet
@@ -41,10 +41,10 @@ class PixelGoalEncoder(nn.Module):
         shape: Sequence[int],
         goal_size: int,
         *,
-        normalizer: RunningNormalizer | None = None,
+        goal_normalizer: RunningNormalizer | None = None,
     ) -> None:
         super().__init__()
-        self.trunk, self.goal = trunk, normalizer or nn.Identity()
+        self.trunk, self.goal = trunk, goal_normalizer or nn.Identity()
         with torch.no_grad():
             self.num_features = trunk(torch.zeros(1, *shape)).shape[-1] + goal_size
         #: What numbers stand for ``[U, C, H, W]``; of a batch, not of the network.

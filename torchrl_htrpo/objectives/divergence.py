@@ -107,9 +107,9 @@ class DivergenceLoss(LossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The weighted divergence of a batch, as a loss."""
         require(self, tensordict, *self.in_keys)
-        _, apart = self.rows(tensordict)
-        weight = row_weights(tensordict, self.tensor_keys.weight, like=apart)
-        return TensorDict({self.loss_name: torch.where(weight != 0, weight * apart, 0).sum()})
+        _, divergence = self.rows(tensordict)
+        weight = row_weights(tensordict, self.tensor_keys.weight, like=divergence)
+        return TensorDict({self.loss_name: torch.where(weight != 0, weight * divergence, 0).sum()})
 
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:
         self._in_keys = None

@@ -65,7 +65,7 @@ class GoalVTrace(TensorDictModuleBase):
     def __init__(
         self,
         gamma: float = 0.98,
-        lmbda: float = 0.95,
+        lmbda: float = 0.9,
         *,
         log_prob: NestedKey = "action_log_prob",
         original_log_prob: NestedKey = "original_log_prob",

@@ -118,7 +118,7 @@ class TrustRegionObjective(LossModule):
     def problem(
         self,
         tensordict: TensorDictBase,
-        curvature: TensorDictBase | None = None,
+        curvature_rows: TensorDictBase | None = None,
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> TrustRegionProblem:
@@ -126,7 +126,7 @@ class TrustRegionObjective(LossModule):
 
         Args:
             tensordict: ``[*B]``, relabelled and weighted or ordinary, with advantages.
-            curvature: rows for the curvature, if not all of the batch; their weights estimate the same sums.
+            curvature_rows: rows for the curvature. Default: all rows. Their weights must estimate the same sums.
             process_group: processes with other rows of the same batch: weights add up over them.
 
         Returns:
@@ -135,12 +135,12 @@ class TrustRegionObjective(LossModule):
         require(self, tensordict, *self.divergence.in_keys, self.tensor_keys.advantage)
         terms = [partial(self._terms, rows, weight) for rows, weight in self._chunks(tensordict)]
         if self.divergence.least_squares:
-            chunks = self._chunks(tensordict if curvature is None else curvature)
+            chunks = self._chunks(tensordict if curvature_rows is None else curvature_rows)
             residuals = [(self._residual(rows), weight) for rows, weight in chunks]
             return TrustRegionProblem(terms, residuals, process_group=process_group)
-        chunks = [] if curvature is None else self._chunks(curvature)
-        apart = [partial(self._apart, rows, weight) for rows, weight in chunks]
-        return TrustRegionProblem(terms, curvature_terms=apart, process_group=process_group)
+        chunks = [] if curvature_rows is None else self._chunks(curvature_rows)
+        curvature_terms = [partial(self._divergence_term, rows, weight) for rows, weight in chunks]
+        return TrustRegionProblem(terms, curvature_terms=curvature_terms, process_group=process_group)
 
     def _residual(self, rows: TensorDictBase) -> Callable[[TensorDictBase], Tensor]:
         return partial(self.divergence.log_ratio, rows)
@@ -166,17 +166,17 @@ class TrustRegionObjective(LossModule):
         self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None = None
     ) -> tuple[Tensor, Tensor]:
         advantage = rows.get(self.tensor_keys.advantage).squeeze(-1)
-        log_ratio, apart = self.divergence.rows(rows, params)
+        log_ratio, divergence = self.divergence.rows(rows, params)
         live = weight != 0
         surrogate = torch.where(live, weight * log_ratio.exp() * advantage, 0)
-        return surrogate.sum(), torch.where(live, weight * apart, 0).sum()
+        return surrogate.sum(), torch.where(live, weight * divergence, 0).sum()
 
-    def _apart(
+    def _divergence_term(
         self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None = None
     ) -> tuple[Tensor, Tensor]:
         """The divergence alone, in the form of a term."""
-        _, apart = self.divergence.rows(rows, params)
-        return weight.new_zeros(()), torch.where(weight != 0, weight * apart, 0).sum()
+        _, divergence = self.divergence.rows(rows, params)
+        return weight.new_zeros(()), torch.where(weight != 0, weight * divergence, 0).sum()
 
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:
         shared = {name: key for name, key in kwargs.items() if name in ("weight", "action", "sample_log_prob")}

@@ -2,7 +2,12 @@
 
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.first_order import FirstOrderOptimizer
-from torchrl_htrpo.optim.gauss_newton.curvature import GaussNewtonOperator, HessianOperator, LinearOperator, curvature
+from torchrl_htrpo.optim.gauss_newton.curvature import (
+    GaussNewtonOperator,
+    HessianOperator,
+    LinearOperator,
+    curvature_operator,
+)
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.optim.step_result import StepResult, StepStatus
@@ -21,5 +26,5 @@ __all__ = [
     "StepStatus",
     "TrustRegionOptimizer",
     "TrustRegionProblem",
-    "curvature",
+    "curvature_operator",
 ]

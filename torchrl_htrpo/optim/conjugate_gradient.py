@@ -92,10 +92,10 @@ class ConjugateGradient:
         for iteration in range(self.max_iterations):
             known = first_product if iteration == 0 else None
             product = axpy(damping, direction, known if known is not None else operator @ direction)
-            bend = dot(direction, product)
-            indefinite = indefinite | (active & ~(bend > 0))
-            active = active & (bend > 0)
-            alpha, used = squared / bend, used + active
+            curvature = dot(direction, product)
+            indefinite = indefinite | (active & ~(curvature > 0))
+            active = active & (curvature > 0)
+            alpha, used = squared / curvature, used + active
             x, residual = _move(active, alpha, direction, x), _move(active, -alpha, product, residual)
             previous, squared = squared, torch.where(active, dot(residual, residual), squared)
             active = active & ~self._solved(squared, squared_b)
@@ -103,8 +103,8 @@ class ConjugateGradient:
                 break
             direction = _move(active, squared / previous, direction, residual)
         norm = torch.where(squared_b > 0, squared / squared_b, 0).sqrt()
-        count, relative_norm, bent = torch.stack((used, norm, indefinite.to(norm))).tolist()
-        return CGSolution(x, residual, int(count), relative_norm, bool(bent))
+        count, relative_norm, negative = torch.stack((used, norm, indefinite.to(norm))).tolist()
+        return CGSolution(x, residual, int(count), relative_norm, bool(negative))
 
     def _solved(self, squared: Tensor, squared_b: Tensor) -> Tensor:
         return squared <= (self.tolerance**2 * squared_b if self.relative else self.tolerance)

@@ -65,8 +65,8 @@ class FirstOrderOptimizer:
             self.params.get(key).grad = -gradient.get(key)
         self.optimizer.step()
         change = axpy(-1.0, before, self.params.data)
-        value, apart = problem.values(self.params.data)
-        if not (math.isfinite(value) and math.isfinite(apart)):
+        value, divergence_after = problem.values(self.params.data)
+        if not (math.isfinite(value) and math.isfinite(divergence_after)):
             self.params.data.update_(before)
             return StepResult(StepStatus.NON_FINITE)
         return StepResult(
@@ -74,7 +74,7 @@ class FirstOrderOptimizer:
             expected_gain=dot(gradient, change).item(),
             gain=value - surrogate,
             divergence_before=divergence,
-            divergence=apart,
+            divergence=divergence_after,
             step_fraction=1.0,
             step_norm=dot(change, change).sqrt().item(),
             trials=1,

@@ -10,7 +10,7 @@ from tensordict import TensorDictBase
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
-from torchrl_htrpo.optim.gauss_newton.curvature import curvature
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.line_search import BacktrackingLineSearch, SearchResult
 from torchrl_htrpo.optim.problem import TrustRegionProblem
@@ -121,18 +121,18 @@ class TrustRegionOptimizer:
             return StepResult(StepStatus.NON_FINITE)
         if squared == 0.0:
             return StepResult(StepStatus.NO_ROWS if problem.weightless else StepStatus.ZERO_GRADIENT)
-        operator = curvature(problem, before, self.store)
+        operator = curvature_operator(problem, before, self.store)
         product = operator @ gradient
-        own = dot(gradient, product).item()
-        if not math.isfinite(own):
+        gradient_curvature = dot(gradient, product).item()
+        if not math.isfinite(gradient_curvature):
             return StepResult(StepStatus.NON_FINITE)
-        damping = self.damping * (abs(own) / squared if self.damping_mode == "relative" else 1.0)
+        damping = self.damping * (abs(gradient_curvature) / squared if self.damping_mode == "relative" else 1.0)
         solution = self.direction(operator, gradient, damping=damping, first_product=product)
-        bend = self._bend(gradient, solution, damping)
-        if not (math.isfinite(bend) and bend > 0):
-            status = StepStatus.INDEFINITE if math.isfinite(bend) else StepStatus.NON_FINITE
+        step_curvature = self._curvature_along(gradient, solution, damping)
+        if not (math.isfinite(step_curvature) and step_curvature > 0):
+            status = StepStatus.INDEFINITE if math.isfinite(step_curvature) else StepStatus.NON_FINITE
             return StepResult(status, damping=damping, cg_iterations=solution.iterations)
-        full = axpy(math.sqrt(2 * self.max_divergence / bend), solution.x, before.apply(torch.zeros_like))
+        full = axpy(math.sqrt(2 * self.max_divergence / step_curvature), solution.x, before.apply(torch.zeros_like))
         expected = dot(gradient, full).item()
         found = self._search(problem, before, full, surrogate, expected)
         return self._report(found, solution, damping, expected, divergence, dot(full, full).sqrt().item())
@@ -147,8 +147,8 @@ class TrustRegionOptimizer:
     ) -> SearchResult:
         def evaluate(step: float) -> tuple[float, float]:
             self.params.data.update_(axpy(step, full, before))
-            value, apart = problem.values(self.params.data)
-            return value - surrogate, apart
+            value, divergence = problem.values(self.params.data)
+            return value - surrogate, divergence
 
         accepted = False
         try:
@@ -159,7 +159,7 @@ class TrustRegionOptimizer:
                 self.params.data.update_(before)
         return found
 
-    def _bend(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float:
+    def _curvature_along(self, gradient: TensorDictBase, solution: CGSolution, damping: float) -> float:
         # x^T (H + dI) x = x^T (b - r) needs no further product with the curvature.
         damped = dot(solution.x, axpy(-1.0, solution.residual, gradient)).item()
         return damped if self.scale_with_damping else damped - damping * dot(solution.x, solution.x).item()

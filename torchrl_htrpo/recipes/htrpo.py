@@ -120,8 +120,8 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDic
         shared = GoalNormalizer(*shape, goal_size, clip=cfg.input_clip) if cfg.normalize else None
         encoders, size = (shared, shared), shape[0] + goal_size
     head = instantiate(cfg.head)(action_features(env.action_spec))
-    actor = make_actor(head, size, cfg.hidden_sizes, normalizer=encoders[0])
-    critic = make_critic(size, cfg.hidden_sizes, normalizer=encoders[1])
+    actor = make_actor(head, size, cfg.hidden_sizes, encoder=encoders[0])
+    critic = make_critic(size, cfg.hidden_sizes, encoder=encoders[1])
     return actor.to(cfg.device), critic.to(cfg.device)
 
 
@@ -131,5 +131,5 @@ def make_pixel_encoders(
     """A trunk for the policy's pictures and one for the critic's, after which the goal comes."""
     goal = RunningNormalizer(goal_size, cfg.input_clip) if cfg.normalize else None
     trunks: list[nn.Module] = [orthogonal_(instantiate(cfg.trunk), last_gain=2**0.5) for _ in range(2)]
-    make = partial(PixelGoalEncoder, shape=shape, goal_size=goal_size, normalizer=goal)
+    make = partial(PixelGoalEncoder, shape=shape, goal_size=goal_size, goal_normalizer=goal)
     return make(trunks[0]), make(trunks[1])

@@ -65,7 +65,7 @@ class TRPOTrainer(Trainer):
         size = env.observation_spec["observation"].shape[-1]
         self.encoder = RunningNormalizer(size, cfg.input_clip)
         head = instantiate(cfg.head)(action_features(env.action_spec))
-        networks = {"hidden_sizes": cfg.hidden_sizes, "normalizer": self.encoder, "in_keys": keys}
+        networks = {"hidden_sizes": cfg.hidden_sizes, "encoder": self.encoder, "in_keys": keys}
         actor = make_actor(head, size, **networks).to(cfg.device)
         self.critic: nn.Module = make_critic(size, **networks).to(cfg.device)
         self.advantage = GAE(gamma=cfg.gamma, lmbda=cfg.lmbda, value_network=self.critic, average_gae=True)

@@ -14,7 +14,9 @@ from torchrl_htrpo._errors import refusal
 
 # Exact names: a prefix would reach every module that a file of the package imports (`torchrl_htrpo.x.os.system`).
 OURS = {
-    "envs": "BitFlipEnv DetourEnv GearShiftEnv GoalTask GridMazeEnv HiddenGapEnv Within make_goal_env same",
+    "envs": """
+        BitFlipEnv DetourEnv EqualGoals GearShiftEnv GoalTask GridMazeEnv HiddenGapEnv WithinDistance make_goal_env
+    """,
     "modules": """
         CategoricalHead FullCovarianceHead GaussianHead GaussianMixtureHead MaskedCategoricalHead MixedHead.of_sizes
         MultiCategoricalHead OneHotHead TanhGaussianMixtureHead TanhNormalHead

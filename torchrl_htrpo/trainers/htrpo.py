@@ -133,7 +133,7 @@ class HTRPOTrainer(Trainer):
             problem = self.objective.problem(self.gradient_rows(relabelled), rows)
             before = {name: loss.prepare(rows) for name, loss in self.estimates.items()}
             result = self.optimizer.step(problem)
-            apart = {name: loss(before[name])[loss.loss_name] for name, loss in self.estimates.items()}
+            divergences = {name: loss(before[name])[loss.loss_name] for name, loss in self.estimates.items()}
         with timeit("critic"):
             critic_loss = self.fit_critic(relabelled)
         self.update_encoder(trajectories)
@@ -142,7 +142,7 @@ class HTRPOTrainer(Trainer):
             **self._hindsight_metrics(relabelled, result.status),
             "critic/loss": critic_loss,
             **{f"step/{name}": figure for name, figure in result.metrics().items()},
-            **{f"estimate/{name}": loss.item() for name, loss in apart.items()},
+            **{f"estimate/{name}": loss.item() for name, loss in divergences.items()},
         }
 
     def trajectories(self, batch: TensorDictBase) -> TensorDictBase:

@@ -76,6 +76,6 @@ def hindsight_pipeline(
         ShareStates(actor, critic),
         goals or HGFGoalSampler(100, skip_held=task.reached),
         HindsightRelabel(task),
-        CumulativeGoalRatio(actor, discount=gamma, chunk_size=chunk_size, **ratio),
+        CumulativeGoalRatio(actor, gamma=gamma, chunk_size=chunk_size, **ratio),
     )
     return HindsightPipeline(hindsight, StateValue(critic, chunk_size=chunk_size), advantage(gamma=gamma))

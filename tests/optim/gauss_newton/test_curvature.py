@@ -20,7 +20,7 @@ from torch import distributions, nn
 from tests.cases import GOAL, HEADS, OBSERVATION, actor_with
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, TrustRegionObjective
 from torchrl_htrpo.optim import GaussNewtonOperator
-from torchrl_htrpo.optim.gauss_newton import curvature
+from torchrl_htrpo.optim.gauss_newton import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 
@@ -324,7 +324,7 @@ def test_the_curvature_of_a_problem_is_the_dense_hessian_of_its_divergence(diver
     actor = actor_with("categorical")
     objective = TrustRegionObjective(actor, divergence=divergence, chunk_size=5)
     problem, params = objective.problem(batch_for(actor)), objective.trainable_params.data.clone()
-    operator, vector = curvature(problem, params), random_like(params)
+    operator, vector = curvature_operator(problem, params), random_like(params)
 
     def distance(vec):
         at = params.clone()
@@ -342,7 +342,7 @@ def test_the_curvature_of_a_problem_is_the_dense_hessian_of_its_divergence(diver
 def test_a_problem_without_residuals_uses_its_terms():
     problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].pow(2).sum())])
     at = TensorDict(x=torch.ones(2))
-    assert torch.equal((curvature(problem, at) @ at)["x"], torch.full((2,), 2.0))
+    assert torch.equal((curvature_operator(problem, at) @ at)["x"], torch.full((2,), 2.0))
 
 
 def test_products_agree_on_every_device(device):

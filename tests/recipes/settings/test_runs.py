@@ -56,7 +56,7 @@ def test_a_wrong_type_choice_or_key_is_refused_while_composing(override, said, c
 
 
 BAD = {
-    "max_kl=-1": "max_kl must be above 0, got -1.0",
+    "max_divergence=-1": "max_divergence must be above 0, got -1.0",
     "num_goals=0": "num_goals must be at least 1, got 0",
     "horizon=0": "horizon must be at least 1, got 0",
     "num_envs=-3": "num_envs must be at least 1, got -3",

@@ -18,7 +18,7 @@ from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
 from torchrl_htrpo.envs.adapters.recorder import to_torchrl
 from torchrl_htrpo.envs.adapters.worker_pool import StartMethod
-from torchrl_htrpo.envs.goal import GoalTask, same
+from torchrl_htrpo.envs.goal import EqualGoals, GoalTask
 
 Backend = Literal["batched", "gymnasium"]
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
@@ -137,7 +137,7 @@ def _check_goals(env: EnvBase, name: object) -> None:
     missing = [key for key in GOAL_KEYS if key not in present]
     if missing:
         raise ValueError(refusal("make_goal_env", "name", f"an environment with {missing}", name, present))
-    GoalTask(same).check(env)
+    GoalTask(EqualGoals()).check(env)
 
 
 def _with_info(make: Callable[[], Any], info_keys: Sequence[str]) -> EnvBase:

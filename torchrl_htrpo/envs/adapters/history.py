@@ -32,6 +32,6 @@ def with_history(
     """
     if steps < 1:
         raise ValueError(refusal("with_history", "steps", "a positive integer", steps))
-    apart = UnsqueezeTransform(-2, in_keys=[observation], out_keys=[history])
+    time = UnsqueezeTransform(-2, in_keys=[observation], out_keys=[history])
     frames = CatFrames(N=steps, dim=-2, in_keys=[history], padding="constant", padding_value=0)
-    return TransformedEnv(env, Compose(apart, frames), auto_unwrap=True)
+    return TransformedEnv(env, Compose(time, frames), auto_unwrap=True)

@@ -16,7 +16,7 @@ from torchrl_htrpo.envs.fetch.engine import DivergedError, Engine
 from torchrl_htrpo.envs.fetch.engines import EngineName, make_engine
 from torchrl_htrpo.envs.fetch.observation import observe
 from torchrl_htrpo.envs.fetch.tasks import DISTANCE_THRESHOLD, TaskName
-from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, Within
+from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, WithinDistance
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
 _DTYPES = (torch.float32, torch.float64)
@@ -124,7 +124,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         Returns:
             The task, for relabelling.
         """
-        return GoalTask(Within(DISTANCE_THRESHOLD), reward, success_reward)
+        return GoalTask(WithinDistance(DISTANCE_THRESHOLD), reward, success_reward)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         mask = None if tensordict is None else tensordict.get("_reset", None)
@@ -160,7 +160,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         observation, achieved = observe(self.engine.measure())
         dtype = self.reward_spec.dtype
         truncated = self._steps >= self.horizon
-        success = Within(DISTANCE_THRESHOLD)(achieved, self._goal).unsqueeze(-1)
+        success = WithinDistance(DISTANCE_THRESHOLD)(achieved, self._goal).unsqueeze(-1)
         return TensorDict(
             observation=torch.cat([observation, self.control.extra()], dim=-1).to(dtype),
             achieved_goal=achieved.to(dtype, copy=True),

@@ -11,7 +11,7 @@ from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
+from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.ms_pacman.game import ACTIONS, MAP, SCREENS, SIZE, PacmanGame, extent
 from torchrl_htrpo.envs.randomness import GeneratorState
 
@@ -70,7 +70,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: the same cell."""
-        return GoalTask(same, reward, success_reward, ends_at_success=False)
+        return GoalTask(EqualGoals(), reward, success_reward, ends_at_success=False)
 
     def _set_seed(self, seed: int | None) -> None:
         self.generator = torch.Generator().manual_seed(0 if seed is None else seed)
@@ -95,7 +95,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
             observation=screens,
             achieved_goal=achieved,
             desired_goal=goal.clone(),
-            is_success=same(achieved, goal).unsqueeze(-1),
+            is_success=EqualGoals()(achieved, goal).unsqueeze(-1),
             step_count=torch.tensor([steps]),
             done=torch.tensor([terminated or truncated]),
             terminated=torch.tensor([terminated]),

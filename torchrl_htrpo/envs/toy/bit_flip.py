@@ -7,7 +7,7 @@ from torch import Tensor
 from torchrl.data import Categorical
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, same
+from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 # Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
@@ -55,15 +55,15 @@ class BitFlipEnv(PositionGoalEnv):
         self.num_bits = num_bits
         action = Categorical(num_bits)
         super().__init__(
-            action, num_bits, num_bits, same, horizon=num_bits, num_envs=num_envs, seed=seed, device=device
+            action, num_bits, num_bits, EqualGoals(), horizon=num_bits, num_envs=num_envs, seed=seed, device=device
         )
 
     def task(self, reward: RewardName | RewardFn = "paper_code", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: equality of all bits."""
         return super().task(reward, success_reward)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """See :meth:`PositionGoalEnv.draw`."""
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.sample_start_and_goal`."""
         goal = self._draw_goals()
         return torch.zeros_like(goal), goal
 

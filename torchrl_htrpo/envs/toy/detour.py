@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchrl.data import Bounded
 
-from torchrl_htrpo.envs.goal import Within
+from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 
@@ -51,11 +51,11 @@ class DetourEnv(PositionGoalEnv):
     ) -> None:
         self.wall, self.speed = wall, speed
         action = Bounded(-1, 1, shape=(2,))
-        reached = Within(threshold)
+        reached = WithinDistance(threshold)
         super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """See :meth:`PositionGoalEnv.draw`."""
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.sample_start_and_goal`."""
         noise = self.uniform(2)
         goal = torch.stack((0.35 + 0.15 * noise[:, 0], 0.1 * noise[:, 1]), -1)
         start = torch.stack((torch.full_like(noise[:, 0], -0.4), torch.zeros_like(noise[:, 0])), -1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, MultiCategorical
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.goal import Within
+from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 GearControl = Literal["mixed", "discrete", "continuous"]
@@ -69,15 +69,15 @@ class GearShiftEnv(PositionGoalEnv):
             "discrete": MultiCategorical([num_gears, _PUSHES]),
             "continuous": Bounded(-1, 1, shape=(2,)),
         }
-        sizes, reached = (1 + num_gears, 1), Within(threshold)
+        sizes, reached = (1 + num_gears, 1), WithinDistance(threshold)
         super().__init__(specs[control], *sizes, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
 
     def ground(self, position: Tensor) -> Tensor:
         """The gear that grips at positions ``[N, 1]``: indices ``[N]``."""
         return (position.squeeze(-1) / _PATCH).floor().remainder(self.num_gears).long()
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """See :meth:`PositionGoalEnv.draw`."""
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.sample_start_and_goal`."""
         noise = self.uniform(1)
         return torch.zeros_like(noise), torch.where(noise < 0, -1, 1) * (_PATCH + (1 - _PATCH) * noise.abs())
 

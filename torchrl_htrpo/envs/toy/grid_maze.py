@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from torchrl.data import Categorical
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.goal import same
+from torchrl_htrpo.envs.goal import EqualGoals
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 # "#" is a wall, "." a free cell, "S" a free cell that episodes start from.
@@ -86,7 +86,9 @@ class GridMazeEnv(PositionGoalEnv):
         self.slip = SLIP.get(str(layout), 0.0) if slip is None else slip
         if not 0 <= self.slip <= 1:
             raise ValueError(refusal(self, "slip", "in [0, 1]", slip))
-        super().__init__(Categorical(4), 2, 2, same, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
+        super().__init__(
+            Categorical(4), 2, 2, EqualGoals(), horizon=horizon, num_envs=num_envs, seed=seed, device=device
+        )
         cells = torch.tensor([[ord(cell) for cell in row] for row in rows], device=device)
         self.register_buffer("free", cells != ord("#"), persistent=False)
         self.register_buffer("walled", pad(self.free, (1, 1, 1, 1)), persistent=False)
@@ -94,8 +96,8 @@ class GridMazeEnv(PositionGoalEnv):
         self.register_buffer("starts", (cells == ord("S")).nonzero().float(), persistent=False)
         self.register_buffer("goals", (cells == ord(".")).nonzero().float(), persistent=False)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """See :meth:`PositionGoalEnv.draw`."""
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.sample_start_and_goal`."""
         return self._one_of(self.starts), self._one_of(self.goals)
 
     def move(self, position: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import Bounded
 
-from torchrl_htrpo.envs.goal import Within
+from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 _START = -0.15
@@ -63,7 +63,7 @@ class HiddenGapEnv(PositionGoalEnv):
     ) -> None:
         self.gap, self.width, self.speed = gap, width, speed
         action = Bounded(-1, 1, shape=(2,))
-        reached = Within(threshold)
+        reached = WithinDistance(threshold)
         super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
         self.open: Tensor
         self.register_buffer("open", torch.zeros(num_envs, device=self.device), persistent=False)
@@ -76,8 +76,8 @@ class HiddenGapEnv(PositionGoalEnv):
         self.open = drawn if mask is None else torch.where(mask.reshape(-1), drawn, self.open)
         return state
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """See :meth:`PositionGoalEnv.draw`."""
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`PositionGoalEnv.sample_start_and_goal`."""
         noise = self.uniform(2)
         goal = torch.stack((0.3 + 0.1 * noise[:, 0], 0.15 * noise[:, 1]), -1)
         start = torch.stack((torch.full_like(noise[:, 0], _START), torch.zeros_like(noise[:, 0])), -1)

@@ -16,9 +16,9 @@ from torchrl_htrpo.envs.randomness import GeneratorState
 class PositionGoalEnv(GeneratorState, EnvBase):
     """Move a position to a goal; episodes of exactly ``horizon`` steps.
 
-    Batched, torch-native, on any device. A success does not end an episode: what follows is still worth relabelling,
-    and batches are whole episodes without padding. Subclasses say where to start and to go (:meth:`draw`), what an
-    action does (:meth:`move`) and what is seen (:meth:`observe`).
+    Batched, torch-native, on any device. A success does not end an episode: later steps serve other goals, and batches
+    are whole episodes without padding. Subclasses implement :meth:`sample_start_and_goal` and :meth:`move`, and may
+    override :meth:`observe`.
 
     Keys: ``observation`` ``[N, d_o]``, ``achieved_goal`` (the position) and ``desired_goal`` ``[N, d_g]``, ``reward``
     ``[N, 1]`` (-1, and 0 where the goal holds), ``is_success`` ``[N, 1]``, ``step_count`` ``[N, 1]``.
@@ -27,7 +27,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         action_spec: the action of one environment, or a composite of its parts.
         observation_size: ``d_o``.
         goal_size: ``d_g``.
-        reached: whether a goal is, by the position: :class:`Within`, :func:`same`, or your own.
+        reached: whether a goal is, by the position: :class:`WithinDistance`, :class:`EqualGoals`, or your own.
         horizon: steps of an episode.
         num_envs: how many run at once (``N``).
         seed: seed of the goals.
@@ -76,7 +76,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         )
         self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
         """Positions to start from and goals, each ``[N, d_g]``, from :attr:`generator`."""
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
         # A partial reset needs no merging here: TorchRL keeps the entries of the environments that go on.
-        position, goal = self.draw()
+        position, goal = self.sample_start_and_goal()
         return self._state(position, goal, self._zeros(torch.int64))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:

@@ -101,11 +101,11 @@ class HessianOperator:
 class _SummedOperator:
     """An operator's products, added up over the processes of a problem."""
 
-    def __init__(self, own: LinearOperator, problem: TrustRegionProblem) -> None:
-        self.own, self.problem = own, problem
+    def __init__(self, local: LinearOperator, problem: TrustRegionProblem) -> None:
+        self.local, self.problem = local, problem
 
     def __matmul__(self, vector: TensorDictBase) -> TensorDictBase:
-        product = self.own @ vector
+        product = self.local @ vector
         self.problem.all_reduce_(*product.values(True, True))
         return product
 
@@ -114,7 +114,9 @@ def _divergence_of(term: TermFn) -> Callable[[TensorDictBase], Tensor]:
     return lambda params: term(params)[1]
 
 
-def curvature(problem: TrustRegionProblem, params: TensorDictBase, store: RowStore | None = None) -> LinearOperator:
+def curvature_operator(
+    problem: TrustRegionProblem, params: TensorDictBase, store: RowStore | None = None
+) -> LinearOperator:
     """The curvature of a problem's divergence: Gauss-Newton where it has residuals, else its Hessian.
 
     Args:
@@ -126,9 +128,9 @@ def curvature(problem: TrustRegionProblem, params: TensorDictBase, store: RowSto
         The operator.
     """
     least_squares = problem.residuals or not problem.terms
-    own = (
+    operator = (
         GaussNewtonOperator(problem.residuals, params, store)
         if least_squares
         else HessianOperator(problem.curvature_terms or problem.terms, params)
     )
-    return own if problem.process_group is None else _SummedOperator(own, problem)
+    return operator if problem.process_group is None else _SummedOperator(operator, problem)

@@ -215,7 +215,7 @@ class TrustRegion(Part):
     """Radius in nats per decision, damping relative to the gradient's curvature, length with the undamped curvature."""
 
     _target_: str = "torchrl_htrpo.optim.TrustRegionOptimizer"
-    max_divergence: float = "${max_kl}"  # type: ignore[assignment]
+    max_divergence: float = "${max_divergence}"  # type: ignore[assignment]
     damping: float = "${cg_damping}"  # type: ignore[assignment]
     damping_mode: DampingMode = DampingMode.relative
     direction: ConjugateGradient = field(default_factory=ConjugateGradient)

@@ -37,9 +37,9 @@ DIVERGENCES = {
     "kl": part.Part("torchrl_htrpo.objectives.KLLoss"),  # closed form (TRPO), where the distribution has one
 }
 TRUST_REGIONS = {
-    "library": {"trust_region": part.TrustRegion, "normalization": "per_decision"},
+    "library": {"trust_region": part.TrustRegion, "normalization": "mean"},
     "paper": {"trust_region": part.PaperTrustRegion, "normalization": "paper"},
-    "hpg": {"trust_region": part.FirstOrder, "normalization": "per_decision"},
+    "hpg": {"trust_region": part.FirstOrder, "normalization": "mean"},
 }
 AGENTS = {"dqn": part.DQN, "ddpg": part.DDPG}
 HINDSIGHT = {  # of HER

@@ -15,8 +15,8 @@ from torchrl_htrpo.recipes.settings.components import GoalTask
 Logger = StrEnum("Logger", ["csv", "tensorboard", "wandb"])
 Exploration = StrEnum("Exploration", {name: name for name in ("DETERMINISTIC", "MODE", "RANDOM")})
 Metric = StrEnum("Metric", ["success", "success_last"])
-Finished = StrEnum("Finished", ["left_out", "counted"])
-Normalization = StrEnum("Normalization", ["per_decision", "paper"])
+Finished = StrEnum("Finished", ["exclude", "include"])
+Normalization = StrEnum("Normalization", ["mean", "paper"])
 
 # What may change when a run resumes: how long, how evaluated, how shown. Threads and workers change no result.
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "target_metric"}
@@ -100,10 +100,10 @@ class HTRPOConfig(GoalRunConfig):
     skip_held_goals: bool = True  # leave out goals that held where their own trajectory began
     weighted: bool = True  # weighted importance sampling; false: the ablation "w/o WIS"
     per_decision: bool = True  # ratio up to each step; false: over the whole trajectory
-    finished: Finished = Finished.left_out  # of the weights' sum: trajectories that are over; counted: kept in it
-    normalization: Normalization = Normalization.per_decision  # of the weights
+    finished: Finished = Finished.exclude  # trajectories that reached the goal, in the sum over trajectories
+    normalization: Normalization = Normalization.mean  # of the weights
     lmbda: float = 0.9  # bound of the trace coefficients (advantage=goal_vtrace), or GAE's lambda
-    max_kl: float = 0.005  # radius [nats per decision]
+    max_divergence: float = 0.005  # radius [nats per decision]
     cg_damping: float = 0.01  # [of the gradient's own curvature]
     gradient_rows: int | None = 65536  # rows for the gradient, drawn by contribution; null: all
     curvature_rows: int | None = 32768  # rows for the curvature, drawn by weight; null: all
@@ -114,7 +114,7 @@ class HTRPOConfig(GoalRunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "replay_batches", "batch_steps")
-        within(self, 0, inf, "max_kl", above=True)
+        within(self, 0, inf, "max_divergence", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
         within(self, 0, 1, "lmbda")
         episodes = self.num_envs * self.horizon
@@ -180,12 +180,12 @@ class TRPOConfig(RunConfig):
     head: Any = MISSING
     divergence: Any = MISSING
     trust_region: Any = MISSING
-    normalization: str = "per_decision"
+    normalization: str = "mean"
     reset_each_batch: bool = False  # begin new episodes with every batch: what it takes to resume bit for bit
     batch_steps: int = 2048  # environment steps per update
     critic: EpochsConfig = field(default_factory=EpochsConfig)
     lmbda: float = 0.97  # of GAE
-    max_kl: float = 0.01  # [nats per decision]
+    max_divergence: float = 0.01  # [nats per decision]
     cg_damping: float = 0.1  # [of the gradient's own curvature]
     chunk_rows: int = 8192  # rows evaluated together
     eval_exploration: Exploration = Exploration.DETERMINISTIC
@@ -193,7 +193,7 @@ class TRPOConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, 1, inf, "batch_steps", "chunk_rows")
-        within(self, 0, inf, "max_kl", above=True)
+        within(self, 0, inf, "max_divergence", above=True)
         within(self, 0, inf, "cg_damping")
         within(self, 0, 1, "lmbda")
         require_that(
