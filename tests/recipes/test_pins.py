@@ -27,6 +27,7 @@ RUNS = {
         "num_envs=16",
         "env.num_threads=1",
         "batch_steps=800",
+        "replay_batches=1",
         "warmup_steps=160",
         "total_steps=2560",
         "gradient_rows=4096",
@@ -36,7 +37,15 @@ RUNS = {
         "onednn=false",
     ),
     "htrpo_bitflip": ("env.num_bits=16", "total_steps=768", "critic.updates=5", "onednn=false"),
-    "htrpo_maze": ("num_envs=16", "total_steps=2048", "gradient_rows=2048", "curvature_rows=1024", "onednn=false"),
+    "htrpo_maze": (
+        "num_envs=16",
+        "replay_batches=1",
+        "head.uniform_share=0",
+        "total_steps=2048",
+        "gradient_rows=2048",
+        "curvature_rows=1024",
+        "onednn=false",
+    ),
     "her_bitflip": ("env.num_bits=16", "total_steps=768"),
 }
 

@@ -34,9 +34,9 @@ def test_the_fast_preset_lowers_budgets_and_nothing_else(configured):
     assert fast == plain
 
 
-def test_the_discrete_preset_is_table_2(configured):
+def test_the_discrete_preset_has_whole_episodes(configured):
     cfg = configured("htrpo_fetch", "preset=discrete", tiny=False)
-    assert (cfg.batch_steps, cfg.env.control) == (1600, "discrete")
+    assert (cfg.batch_steps, cfg.env.control) == (400, "discrete")
     assert cfg.batch_steps % (cfg.num_envs * cfg.horizon) == 0
 
 
