@@ -7,18 +7,30 @@ import torch
 from tensordict import TensorDict
 from tensordict.nn import (
     CompositeDistribution,
+    NormalParamExtractor,
     ProbabilisticTensorDictModule,
     ProbabilisticTensorDictSequential,
     TensorDictModule,
     set_composite_lp_aggregate,
 )
 from torch import nn
+from torchrl import torchrl_logger
+from torchrl.envs import ExplorationType, set_exploration_type
+from torchrl.modules import IndependentNormal, ProbabilisticActor
 
 from tests import oracles
 from tests.cases import GOALS, HEADS, actor_with, bitwise_equal, relabelled, trajectories, with_goals
-from torchrl_htrpo.envs import EqualGoals, GoalTask
-from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel
-from torchrl_htrpo.modules import CategoricalHead, make_actor
+from torchrl_htrpo.envs import DetourEnv, EqualGoals, GearShiftEnv, GoalTask
+from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, UniformGoalSampler
+from torchrl_htrpo.modules import (
+    CategoricalHead,
+    GaussianHead,
+    GaussianMixtureHead,
+    MixedHead,
+    TanhNormalHead,
+    action_features,
+    make_actor,
+)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -287,3 +299,58 @@ def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
 def test_a_discount_that_leaves_no_weights_is_refused(gamma, normalization):
     with pytest.raises(ValueError, match=r"gamma must be in \[0, 1"):
         CumulativeGoalRatio(actor_with("categorical"), gamma=gamma, normalization=normalization)
+
+
+@pytest.fixture
+def told(caplog):
+    """What the library's logger says."""
+    torchrl_logger.addHandler(caplog.handler)
+    yield caplog
+    torchrl_logger.removeHandler(caplog.handler)
+
+
+def goal_batch(actor, exploration):
+    env = DetourEnv(4, seed=0)
+    with torch.no_grad(), set_exploration_type(exploration):
+        batch = env.rollout(6, actor)
+    return HindsightRelabel(env.task())(UniformGoalSampler(3)(batch))
+
+
+def own_actor():
+    """As the documentation of TorchRL makes one: greedy unless told to explore."""
+    network = TensorDictModule(
+        nn.Sequential(nn.Linear(2, 4), NormalParamExtractor()), in_keys=["desired_goal"], out_keys=["loc", "scale"]
+    )
+    return ProbabilisticActor(network, ["loc", "scale"], distribution_class=IndependentNormal, return_log_prob=True)
+
+
+def test_a_first_batch_of_greedy_actions_is_warned_of_once(told):
+    actor = own_actor()
+    ratio, batch = CumulativeGoalRatio(actor), goal_batch(actor, None)  # TorchRL's own default
+    for _ in range(2):
+        ratio(batch)
+    said = [record.getMessage() for record in told.records if "greedy" in record.getMessage()]
+    assert len(said) == 1 and "default_interaction_type=InteractionType.RANDOM" in said[0]
+
+
+@pytest.mark.parametrize("exploration", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
+@pytest.mark.parametrize(
+    "head", [GaussianHead(2), GaussianMixtureHead(2), TanhNormalHead(2)], ids=lambda h: type(h).__name__
+)
+def test_only_batches_without_exploration_are_warned_of(told, head, exploration):
+    actor = make_actor(head, 4, (8,))
+    CumulativeGoalRatio(actor)(goal_batch(actor, exploration))
+    greedy = exploration is ExplorationType.DETERMINISTIC
+    assert any("greedy" in record.getMessage() for record in told.records) is greedy
+
+
+@pytest.mark.parametrize("exploration", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
+def test_actions_in_parts_are_watched_too(told, exploration):
+    env = GearShiftEnv(4, seed=0)
+    head = MixedHead.of_sizes(action_features(env.action_spec), {"gear": CategoricalHead, "push": GaussianHead})
+    actor = make_actor(head, env.observation_spec["observation"].shape[-1] + 1, (8,))
+    with torch.no_grad(), set_exploration_type(exploration):
+        batch = env.rollout(6, actor)
+    CumulativeGoalRatio(actor)(HindsightRelabel(env.task())(UniformGoalSampler(3)(batch)))
+    greedy = exploration is ExplorationType.DETERMINISTIC
+    assert any("greedy" in record.getMessage() for record in told.records) is greedy

@@ -195,7 +195,8 @@ def test_rows_with_several_trajectories_are_refused():
     batch = with_goals(trajectories(), torch.zeros(1, 2).double())
     batch["next", "terminated"][1, 2] = True
     with pytest.raises(
-        ValueError, match=r"HindsightRelabel: input must be of one trajectory a row \(torchrl's split_traj"
+        ValueError,
+        match=r"of one trajectory a row: .*set early_ends=true in a recipe, or call .*split_trajectories\(batch\)",
     ):
         HindsightRelabel(GoalTask(EqualGoals()))(batch)
 

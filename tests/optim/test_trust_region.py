@@ -222,3 +222,10 @@ def test_terms_and_residuals_of_chunks_add_up():
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=f"TrustRegionOptimizer: {message}"):
         TrustRegionOptimizer(start(), **kwargs)
+
+
+def test_a_list_of_parameters_is_refused_with_what_to_give():
+    with pytest.raises(
+        TypeError, match=r"TrustRegionOptimizer: params must be a tensordict .*trainable_params.*'list'"
+    ):
+        TrustRegionOptimizer([torch.zeros(2)], 0.02)

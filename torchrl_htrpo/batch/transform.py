@@ -14,6 +14,10 @@ from torchrl_htrpo.checks import may_wait
 
 HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
 HINDSIGHT_GOAL_MASK: NestedKey = ("hindsight", "goal_mask")
+_ONE_A_ROW = (
+    "of one trajectory a row: this environment ends episodes early, so set early_ends=true in a recipe, or call "
+    "torchrl.collectors.utils.split_trajectories(batch) first in a loop of your own"
+)
 
 
 class BatchTransform(Transform):
@@ -42,8 +46,7 @@ class BatchTransform(Transform):
         for done in (flag.squeeze(-1) for flag in flags if flag is not None):
             over = beyond_end(done & valid)
             if may_wait(valid.device) and (valid & over).any():
-                expected = "of one trajectory a row (torchrl's split_trajectories makes it so)"
-                raise ValueError(refusal(self, "input", expected, "steps after the end of a trajectory"))
+                raise ValueError(refusal(self, "input", _ONE_A_ROW, "steps after the end of a trajectory"))
             valid = valid & ~over
         return valid
 

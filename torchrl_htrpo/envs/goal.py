@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.envs.env_reward import EnvReward, compute_reward_of, success_of
 
 RewardName = Literal["sparse", "paper_code", "her", "dense"]
 Aim = Literal["reach", "stay"]
@@ -105,6 +106,39 @@ class GoalTask:
             raise ValueError(refusal(self, "aim", "one of the choices", self.aim, get_args(Aim)))
         if not callable(self.reward) and self.reward not in _PRESETS:
             raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))
+
+    @classmethod
+    def from_gymnasium(
+        cls, env: Any, *, reached: ReachedFn | None = None, info_keys: Sequence[str] = (), **kwargs: Any
+    ) -> GoalTask:
+        """The task of a gymnasium environment, by its own ``compute_reward(achieved, desired, info)``.
+
+        Args:
+            env: the environment, or what :func:`~torchrl_htrpo.envs.make_goal_env` made of it in this process.
+            reached: when a goal is reached. Default: where ``compute_reward`` pays what it pays at the goal itself.
+            info_keys: entries of ``info`` that it reads, as told to ``make_goal_env``; it gets arrays of all steps.
+            **kwargs: of :class:`GoalTask`; ``reward="sparse"`` takes only the success from the environment.
+
+        Returns:
+            The task.
+
+        Raises:
+            TypeError: if the environment has no ``compute_reward``.
+            ValueError: if ``reached`` cannot be told from the reward, which is dense or reads ``info``, or the function
+                does not take many goals at once.
+
+        Example:
+            >>> import gymnasium, gymnasium_robotics
+            >>> task = GoalTask.from_gymnasium(gymnasium.make("FetchReach-v4"))
+            >>> task.reached(torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 0.04], [0.0, 0.0, 0.06]]))
+            tensor([ True, False])
+        """
+        compute, goal_size = compute_reward_of(env)
+        if reached is None and info_keys:
+            raise ValueError(refusal(cls.__name__, "reached", "given with info_keys", None))
+        keys = {name: kwargs.get(name, name) for name in ("achieved_goal", "desired_goal")}
+        reward = kwargs.pop("reward", None) or EnvReward(compute, tuple(info_keys), **keys)
+        return cls(reached or success_of(compute, goal_size), reward, **kwargs)
 
     def check(self, env: EnvBase) -> None:
         """Refuse an environment that does not have this task's goals, before anything is collected.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, get_args
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.nn import ProbabilisticTensorDictSequential
+from tensordict import NestedKey, TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
 from torch import Tensor
+from torchrl import torchrl_logger
+from torchrl.envs import ExplorationType, set_exploration_type
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.batch.mask import validity
@@ -33,7 +36,8 @@ class CumulativeGoalRatio(BatchTransform):
     estimate an expectation over all trajectories. ``"exclude"`` learns FetchPush faster; ``"include"`` keeps a policy
     good where training continues after success (docs/results).
 
-    The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. Writes
+    The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. A first
+    batch whose actions are all greedy is warned of: a ``ProbabilisticActor`` does not explore unless told to. Writes
 
     - ``action_log_prob``: :math:`\log\tilde\pi(a|s,g')`, what the update compares with; the collected one moves to
       ``original_log_prob``;
@@ -97,6 +101,7 @@ class CumulativeGoalRatio(BatchTransform):
         super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
         # Not a submodule: the weights of the actor belong to the actor.
         self.__dict__["actor"] = actor
+        self.checked_exploration = False
         self.gamma, self.weighted, self.per_decision = gamma, weighted, per_decision
         self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
 
@@ -107,6 +112,7 @@ class CumulativeGoalRatio(BatchTransform):
         (original,) = self._require(tensordict, key)
         live = validity(tensordict)
         self._refuse_non_finite(key, original, live)
+        self._warn_if_greedy(tensordict[0], original[0])
         rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
         log_prob = map_rows(lambda row: action_log_prob(self.actor, row), rows, live, self.chunk_size)
         # -inf is valid (the action is impossible under the new goal), NaN is not.
@@ -117,6 +123,20 @@ class CumulativeGoalRatio(BatchTransform):
         out.set(key, log_prob)
         out.set(("hindsight", "weight"), weight)
         return out.set("importance_weight", self._normalize(weight, live))
+
+    def _warn_if_greedy(self, tensordict: TensorDictBase, log_prob: Tensor) -> None:
+        """Warn, at the first batch, if every action is the one that the policy takes without exploring."""
+        params, actions = list(self.actor[-1].dist_params_keys), list(self.actor.dist_sample_keys)
+        if self.checked_exploration or any(tensordict.get(key, default=None) is None for key in params):
+            return
+        self.checked_exploration = True
+        rows = tensordict.select(*params, *actions)[log_prob != 0]  # 0 in padding; dead steps were collected, too
+        if len(rows) and _is_greedy(self.actor[-1], rows, actions):
+            torchrl_logger.warning(
+                f"{type(self).__name__}: every action of the first batch is the greedy one. Was it collected without "
+                "exploring? Give your ProbabilisticActor default_interaction_type=InteractionType.RANDOM, or collect "
+                "under set_exploration_type(ExplorationType.RANDOM)."
+            )
 
     def ratio(self, log_ratio: Tensor, live: Tensor) -> Tensor:
         """The (weighted) cumulative ratio of each step, before discounting.
@@ -145,3 +165,13 @@ class CumulativeGoalRatio(BatchTransform):
             return weight * discount * (1 - self.gamma) / pairs.clamp_min(1)
         expected = weight if self.weighted else live.to(weight.dtype)
         return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def _is_greedy(draw: ProbabilisticTensorDictModule, rows: TensorDictBase, actions: list[NestedKey]) -> bool:
+    """Whether all actions are those that the distribution gives without exploration."""
+    try:
+        with set_exploration_type(ExplorationType.DETERMINISTIC), warnings.catch_warnings(action="ignore"):
+            greedy = draw(rows.exclude(*actions))
+    except (AttributeError, NotImplementedError):  # a distribution without a greedy action
+        return False
+    return all(torch.equal(greedy.get(key), rows.get(key)) for key in actions)

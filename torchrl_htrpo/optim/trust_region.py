@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDictBase, is_tensor_collection
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
@@ -46,6 +46,7 @@ class TrustRegionOptimizer:
             takes 6 kB); what does not fit is computed again for each product.
 
     Raises:
+        TypeError: if ``params`` is no tensordict.
         ValueError: if ``max_divergence`` is not positive, ``damping`` negative or its mode unknown.
 
     Example:
@@ -71,6 +72,9 @@ class TrustRegionOptimizer:
         search: BacktrackingLineSearch | None = None,
         cache_bytes: int = 1 << 30,
     ) -> None:
+        if not is_tensor_collection(params):
+            expected = "a tensordict of parameters (objective.trainable_params, TensorDict.from_module(actor))"
+            raise TypeError(refusal(self, "params", expected, type(params).__name__))
         if not max_divergence > 0:
             raise ValueError(refusal(self, "max_divergence", "positive", max_divergence))
         if not damping >= 0:
