@@ -10,7 +10,7 @@ from tensordict import TensorDict
 pytest.importorskip("gymnasium_robotics")
 
 from tests.envs.failing import Walk
-from torchrl_htrpo.envs import BitFlipEnv, GoalTask, Within, make_goal_env
+from torchrl_htrpo.envs import BitFlipEnv, GoalTask, WithinDistance, make_goal_env
 
 
 class Rewarded(Walk):
@@ -45,7 +45,7 @@ def test_the_reward_of_a_collected_batch_is_computed_again(name):
 
 def test_rewards_that_read_info_are_those_of_the_steps():
     env = make_goal_env(Rewarded, 3, seed=0, info_keys=["cost"])
-    task = GoalTask.from_gymnasium(env, reached=Within(0.5), info_keys=["cost"])
+    task = GoalTask.from_gymnasium(env, reached=WithinDistance(0.5), info_keys=["cost"])
     batch = env.rollout(5)
     assert torch.allclose(task.compute_reward(batch), batch["next", "reward"], atol=1e-6)
     assert batch["next", "reward"].unique().numel() > 2

@@ -98,7 +98,9 @@ def success_of(compute: ComputeReward, goal_size: int) -> EnvReached:
         expected = "one whose compute_reward takes goals [M, d] and returns rewards [M]"
         raise ValueError(refusal(_OWNER, "env", expected, f"shape {at.shape} for 3 goals"))
     if not np.array_equal(at, beside):
-        expected = "given (Within(...) or same), as compute_reward changes with every distance from the goal"
+        expected = (
+            "given (WithinDistance(...) or EqualGoals()), as compute_reward changes with every distance from the goal"
+        )
         raise ValueError(refusal(_OWNER, "reached", expected, None))
     return EnvReached(compute)
 
