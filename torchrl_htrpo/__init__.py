@@ -111,7 +111,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    # 1. Tasks: a goal, and what "reached" means.
+    # 1. Tasks: environments and their goals.
     "GoalTask",
     "WithinDistance",
     "EqualGoals",
@@ -166,7 +166,7 @@ __all__ = [
     "RowSampler",
     "contribution",
     "weight_share",
-    # 4. What to improve, and how far.
+    # 4. Objectives: values, advantages, divergences, the trust region.
     "StateValue",
     "GoalVTrace",
     "DivergenceLoss",
@@ -175,7 +175,7 @@ __all__ = [
     "KLLoss",
     "TrustRegionObjective",
     "TrustRegionProblem",
-    # 5. How to move the parameters.
+    # 5. Optimizers.
     "TrustRegionOptimizer",
     "FirstOrderOptimizer",
     "ConjugateGradient",
@@ -188,7 +188,7 @@ __all__ = [
     "SearchResult",
     "StepResult",
     "StepStatus",
-    # 6. Numbers and pictures.
+    # 6. Evaluation and records.
     "evaluate",
     "Evaluation",
     "collect_episodes",
@@ -208,7 +208,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # These need an optional dependency: they load when asked for.
+    # These need an optional dependency, so import them on first access.
     if name in ("FetchEnv", "MsPacmanEnv"):
         return getattr(envs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

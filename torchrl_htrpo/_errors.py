@@ -1,4 +1,4 @@
-"""One wording for every refusal: who refuses, which argument, what was expected, what came."""
+"""Compose error messages: the class, the argument, the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusal(owner: object, argument: str, expected: str, got: object, choices: I
 
 
 def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
-    """Fetch entries, or say which one is missing and which are there.
+    """Get entries of a tensordict, or raise a KeyError that names the missing one and lists the present ones.
 
     Args:
         owner: who asks.

@@ -18,7 +18,7 @@ EXTRAS = {
 
 @contextmanager
 def named_extra(what: str) -> Iterator[None]:
-    """Turn the import error of an optional dependency into one that says what to install.
+    """Raise an ImportError that names the extra to install.
 
     Args:
         what: needs the imports inside the ``with`` statement.

@@ -1,4 +1,4 @@
-"""Whether the host may wait for the device: for checks of values, and to leave out rows that do not count."""
+"""Set whether to check the values of batches, which synchronises the host with the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODE: ContextVar[Checks | None] = ContextVar("checks", default=None)
 
 @contextmanager
 def set_checks(mode: Checks | None) -> Iterator[None]:
-    """Choose whether the values of a batch are checked, in this thread.
+    """Set whether to check the values of batches, for this thread.
 
     A check of values (finite numbers, one trajectory in a row, an allowed action) makes the host wait for the device.
     Without a choice, checks run on the CPU and are off on an accelerator. Checks of keys, shapes and arguments always
@@ -56,7 +56,7 @@ def set_checks(mode: Checks | None) -> Iterator[None]:
 
 
 def may_wait(device: torch.device) -> bool:
-    """Whether the host may wait for values on a device.
+    """Whether code may synchronise with a device to read values.
 
     Args:
         device: where the values are.

@@ -1,4 +1,4 @@
-"""A batch of trajectories: its mask, its rows, their weights, and the base of transforms on it."""
+"""Batches of trajectories: mask, rows, weights, and the base class of transforms."""
 
 from torchrl_htrpo.batch.mask import MASK_KEY, beyond_end, last_steps, validity
 from torchrl_htrpo.batch.row_sampler import RowSampler, contribution, weight_share

@@ -1,4 +1,4 @@
-"""Which steps of a batch of trajectories exist."""
+"""Masks of trajectories: valid steps, ends, last steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MASK_KEY: NestedKey = ("collector", "mask")
 
 
 def validity(tensordict: TensorDictBase) -> Tensor:
-    """The mask of a batch of trajectories, or all True where there is none.
+    """Get the mask of a batch of trajectories; all True if it has none.
 
     Args:
         tensordict: ``[*B, T]``, perhaps with TorchRL's ``("collector", "mask")``.
@@ -27,7 +27,7 @@ def validity(tensordict: TensorDictBase) -> Tensor:
 
 
 def beyond_end(done: Tensor) -> Tensor:
-    """Which steps come after the end of the first trajectory of their row.
+    """Mark the steps after the end of the first trajectory of each row.
 
     Args:
         done: ``[*B, T]``.
@@ -43,7 +43,7 @@ def beyond_end(done: Tensor) -> Tensor:
 
 
 def last_steps(live: Tensor) -> Tensor:
-    """The last live step of each trajectory.
+    """Mark the last live step of each trajectory.
 
     Args:
         live: ``[*B, T]``, a run of steps in each row.

@@ -1,4 +1,4 @@
-"""A budget of rows instead of all of them."""
+"""Sample a budget of rows from a weighted batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PriorityFn = Callable[[TensorDictBase], Tensor]
 
 
 def contribution(tensordict: TensorDictBase) -> Tensor:
-    """How much each row moves the gradient: ``|w A|`` ``[*B]``."""
+    """Contribution of each row to the gradient: ``|w A|`` ``[*B]``."""
     return (tensordict.get("importance_weight") * tensordict.get("advantage").squeeze(-1)).abs()
 
 
 def weight_share(tensordict: TensorDictBase) -> Tensor:
-    """How much each row counts in the divergence: ``w`` ``[*B]``."""
+    """Weight of each row in the divergence: ``w`` ``[*B]``."""
     return tensordict.get("importance_weight")
 
 
@@ -128,11 +128,11 @@ class RowSampler(BatchTransform):
     def _systematic(self, edges: Tensor, count: int) -> Tensor:
         offset = torch.rand((), generator=self.generator, device=edges.device, dtype=edges.dtype)
         ticks = (torch.arange(count, device=edges.device) + offset) / count
-        # From the right: a tick on an edge belongs to the row that begins there, never to one of no probability.
+        # right=True: a value on an edge selects the next row, so rows of probability 0 are never drawn.
         return torch.searchsorted(edges, ticks, right=True).clamp_max(len(edges) - 1)
 
 
 def _live_first(live: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat indices of all rows, live ones first, and which of them live: known without waiting for the device."""
+    """Flat indices of all rows, live ones first, and which of them are live, without a device synchronisation."""
     order = (~live).reshape(-1).int().argsort(stable=True)
     return order, live.reshape(-1)[order]

@@ -1,4 +1,4 @@
-"""Evaluating a function on the live rows of a batch, a chunk at a time."""
+"""Evaluate a function on the live rows of a batch in chunks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _map_all(fn: RowFn, tensordict: TensorDictBase, device: torch.device, chunk_
 
 
 def unravel(index: Tensor, shape: torch.Size) -> tuple[Tensor, ...]:
-    """As ``torch.unravel_index``, which copies the shape to the device and makes the host wait for it.
+    """Like ``torch.unravel_index``, but without its copy to the device and the synchronisation that this needs.
 
     Args:
         index: of flattened entries ``[m]``.
@@ -73,7 +73,7 @@ def unravel(index: Tensor, shape: torch.Size) -> tuple[Tensor, ...]:
 
 
 def by_goal(values: Tensor) -> Tensor:
-    """Every trajectory of a relabelled batch in one dimension: ``[G, *B, T]`` to ``[G, N, T]``.
+    """Flatten the batch dimensions between goals and time: ``[G, *B, T]`` to ``[G, N, T]``.
 
     Example:
         >>> by_goal(torch.zeros(2, 3, 4, 5)).shape, by_goal(torch.zeros(2, 5)).shape

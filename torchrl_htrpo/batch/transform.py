@@ -1,4 +1,4 @@
-"""The base of transforms on batches of trajectories."""
+"""Base class of transforms on batches of trajectories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ONE_A_ROW = (
 
 
 class BatchTransform(Transform):
-    """A TorchRL transform for batches: a direct call, ``Compose``, ``TensorDictSequential`` or a replay buffer.
+    """Base class: a TorchRL transform of batches, to call directly, in ``Compose`` or in a replay buffer.
 
     Raises:
         RuntimeError: if it is used inside an environment, where no whole trajectory is at hand.
@@ -40,7 +40,7 @@ class BatchTransform(Transform):
         return require(self, tensordict, *keys)
 
     def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
-        """The valid steps of each row's trajectory; rows with several are refused, or cut after the first unchecked."""
+        """Valid steps of the first trajectory of each row; raise if a row holds several and checks of values run."""
         valid = validity(tensordict)
         flags = [tensordict.get(("next", name), default=None) for name in ("terminated", "truncated")]
         for done in (flag.squeeze(-1) for flag in flags if flag is not None):
@@ -51,7 +51,7 @@ class BatchTransform(Transform):
         return valid
 
     def _refuse_non_finite(self, key: NestedKey, values: Tensor, where: Tensor) -> None:
-        """Say which entry is not finite, if checks of values run."""
+        """Raise if an entry has NaN or inf on a valid step and checks of values run."""
         if may_wait(values.device) and not values[where].isfinite().all():
             bad = values[where][~values[where].isfinite()][0].item()
             raise ValueError(refusal(self, repr(key), "finite on every live step", bad))

@@ -1,4 +1,4 @@
-"""How much each row of a batch counts."""
+"""Weights of rows, and their effective sample size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchrl_htrpo.batch.mask import validity
 
 
 def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Tensor:
-    """The weight of each row: the entry ``key``, or equal weights that sum to 1; zero where the mask says so.
+    """Get the weight of each row: the entry ``key``, or equal weights that sum to 1; 0 on masked rows.
 
     Args:
         tensordict: ``[*B]``.

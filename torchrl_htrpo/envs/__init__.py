@@ -1,4 +1,4 @@
-"""Tasks: a goal, and what "reached" means."""
+"""Goal-conditioned environments, goals and rewards."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-# These need an optional dependency (the extras `robotics` and `atari`), which the rest of the library must not.
+# These need the extras `robotics` and `atari`, so import them on first access.
 _OPTIONAL = {"FetchEnv": "fetch", "MsPacmanEnv": "ms_pacman"}
 
 

@@ -1,4 +1,4 @@
-"""What a goal is, when it is reached, and what reaching it is worth."""
+"""Goal tasks: goal keys, success criteria, rewards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RewardFn = Callable[[TensorDictBase], Tensor]
 
 @dataclass(frozen=True)
 class WithinDistance:
-    """A goal is reached when the achieved one is nearer than a threshold: ``|achieved - desired|_2 < threshold``.
+    """A goal is reached when the achieved goal is nearer than a threshold: ``|achieved - desired|_2 < threshold``.
 
     Args:
         threshold: in the units of the goal (metres for Fetch, where the threshold is 0.05).
@@ -56,7 +56,7 @@ class EqualGoals:
 
 @dataclass(frozen=True)
 class GoalTask:
-    r"""A goal-reaching task: where the goals are, when one is reached, and the reward.
+    r"""A goal-reaching task: the keys of the goals, the success criterion, and the reward.
 
     The reward presets, for a success first seen at step :math:`t` (from 0) of :math:`T`:
 
@@ -141,7 +141,7 @@ class GoalTask:
         return cls(reached or success_of(compute, goal_size), reward, **kwargs)
 
     def check(self, env: EnvBase) -> None:
-        """Refuse an environment that does not have this task's goals, before anything is collected.
+        """Raise if an environment lacks this task's goals.
 
         Args:
             env: the environment.
@@ -165,7 +165,7 @@ class GoalTask:
 
     @property
     def next_achieved_goal(self) -> NestedKey:
-        """Key of the goal achieved by the step."""
+        """Key of the achieved goal after the step."""
         return unravel_key(("next", self.achieved_goal))
 
     @property
@@ -175,7 +175,7 @@ class GoalTask:
 
     @property
     def reward_range(self) -> tuple[float, float]:
-        """The lowest and the highest reward of a step, as far as the preset bounds them."""
+        """Lowest and highest reward of a step; infinite where the preset has no bound."""
         if callable(self.reward):
             return -inf, inf
         lowest = 0.0 if self.aim == "reach" else -self.success_reward
@@ -194,7 +194,7 @@ class GoalTask:
         return self.reached(tensordict.get(self.next_achieved_goal), tensordict.get(self.desired_goal))
 
     def failure(self, tensordict: TensorDictBase) -> Tensor:
-        """Whether each step terminated its episode by something else than a success: a fall, an enemy.
+        """Whether each step terminated its episode for another reason than a success, such as a fall.
 
         Args:
             tensordict: ``[*B]`` as collected.
@@ -206,7 +206,7 @@ class GoalTask:
         return terminated & ~self.success(tensordict) if self.ends_at_success else terminated
 
     def compute_reward(self, tensordict: TensorDictBase) -> Tensor:
-        """The reward of each step for the goal it now carries.
+        """Compute the reward of each step for its desired goal.
 
         Args:
             tensordict: trajectories ``[*B, T]``.

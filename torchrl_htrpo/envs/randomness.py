@@ -1,4 +1,4 @@
-"""What the coming episodes of an environment are drawn from, and how a checkpoint keeps it."""
+"""The random state of an environment, for checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo._errors import refusal
 
 
 class GeneratorState:
-    """Episodes drawn from one generator, for an ``EnvBase`` that reads :attr:`generator`.
+    """Mixin: an ``EnvBase`` that samples its episodes from :attr:`generator`.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -30,7 +30,7 @@ class GeneratorState:
         self.generator = torch.Generator(self.device or "cpu").manual_seed(0 if seed is None else seed)
 
     def to(self, device: torch.device | str) -> Any:
-        """Move the environment; elsewhere its episodes come from a new generator, seeded by a draw from this one."""
+        """Move the environment; on another device it gets a new generator, seeded from the present one."""
         moved = super().to(device)  # type: ignore[misc]
         if self.generator.device.type != torch.device(device).type:
             seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
@@ -38,7 +38,7 @@ class GeneratorState:
         return moved
 
     def rng_state(self) -> dict[str, Tensor]:
-        """What the coming episodes depend on.
+        """The random state that determines the next episodes.
 
         Returns:
             ``generator``, its state.
@@ -46,7 +46,7 @@ class GeneratorState:
         return {"generator": self.generator.get_state()}
 
     def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken.
+        """Restore a random state, so that the next episodes are the same again.
 
         Args:
             state: from :meth:`rng_state`.
@@ -55,7 +55,7 @@ class GeneratorState:
 
 
 class EpisodeSeeds:
-    """Episodes seeded one by one, from the seed, the environment and the number of the episode.
+    """Mixin: seed each episode from the seed, the index of the environment and the number of the episode.
 
     For an ``EnvBase`` that makes :attr:`_episode` and counts in it the episodes begun by each environment. There is no
     other state, so what is drawn does not depend on how the environments are spread over threads or processes.

@@ -1,4 +1,4 @@
-"""Examine policies: rollouts, statistics, metrics, video."""
+"""Evaluate policies: rollouts, statistics, metrics, video."""
 
 from torchrl_htrpo.evaluation.hindsight_metrics import HindsightMetrics
 from torchrl_htrpo.evaluation.policy_metrics import PolicyMetrics

@@ -1,4 +1,4 @@
-"""How much there was to learn from hindsight, and a word when it was next to nothing."""
+"""Metrics of relabelled batches, with warnings if a batch taught nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLLAPSED = 1.5
 
 
 class HindsightMetrics:
-    r"""The figures of a relabelled and weighted batch, and one warning for each way in which it taught nothing.
+    r"""Compute metrics of a relabelled and weighted batch, and warn once for each reason why it taught nothing.
 
     ``trajectories`` is the effective number of trajectories behind each goal and step, averaged over those with any
     weight: :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, 1 where the weights rest on one trajectory.
@@ -42,7 +42,7 @@ class HindsightMetrics:
         self.told: set[str] = set()
 
     def __call__(self, batch: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
-        """The figures of a batch.
+        """Compute the metrics of a batch.
 
         Args:
             batch: ``[G, *B, T]``, relabelled and weighted.
@@ -77,7 +77,7 @@ class HindsightMetrics:
 
 
 def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
-    """Effective number of trajectories, averaged over the goals and steps with any weight.
+    """Effective number of trajectories, averaged over the pairs of goal and step that have weight.
 
     Args:
         weight: ``[G, N, T]``.
@@ -89,5 +89,5 @@ def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
     weight = torch.where(live, weight, 0).double()
     weight = weight / weight.amax(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
     squares = weight.square().sum(1)
-    count = weight.sum(1).square() / squares.clamp_min(1)  # the largest is 1 where there is any
+    count = weight.sum(1).square() / squares.clamp_min(1)  # the largest is 1 where any weight is above 0
     return count.sum() / (squares > 0).sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""How a policy's distribution fares while it learns."""
+"""Metrics of a policy's distribution during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo.modules.heads import PolicyHead
 
 
 class PolicyMetrics:
-    """The figures of a policy's head, and one warning for each that says something is wrong.
+    """Compute the metrics of a policy's head, and warn once for each that shows a problem.
 
     What there is to say is the head's business (:meth:`~torchrl_htrpo.modules.PolicyHead.metrics`): a mixture reports
     components whose scale or weight has collapsed. A policy without a head of this library has no figures.
@@ -29,12 +29,12 @@ class PolicyMetrics:
     """
 
     def __init__(self, actor: TensorDictModuleBase) -> None:
-        # The outermost: a head of parts speaks for its parts.
+        # The outermost head: a MixedHead reports the metrics of its parts.
         self.head = next((module for module in actor.modules() if isinstance(module, PolicyHead)), None)
         self.told: set[str] = set()
 
     def __call__(self, batch: TensorDictBase) -> dict[str, float]:
-        """The figures of a batch that the policy collected.
+        """Compute the metrics of a batch that the policy collected.
 
         Args:
             batch: ``[*B]`` with what the actor wrote; steps outside a ``("collector", "mask")`` do not count.

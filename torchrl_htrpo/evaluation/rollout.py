@@ -1,4 +1,4 @@
-"""Episodes to examine a policy by, counted."""
+"""Run evaluation episodes and count successes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torchrl_htrpo.records.checkpoints import EnvRandomness
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What episodes came to.
+    """Results of evaluation episodes.
 
     Args:
         success: share of episodes that reached their goal at any step.
@@ -41,7 +41,7 @@ class Evaluation:
     episodes: int
 
     def metrics(self) -> dict[str, float]:
-        """All figures, for a logger."""
+        """All results as a dictionary, for a logger."""
         return {key: float(value) for key, value in asdict(self).items()}
 
 
@@ -53,7 +53,7 @@ def collect_episodes(
     *,
     exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> TensorDictBase:
-    """Whole episodes ``[episodes, horizon]``; where one ends early, another one follows in its row.
+    """Collect whole episodes ``[episodes, horizon]``; if one ends early, the next one starts in its row.
 
     Args:
         env: a batch of environments that truncate after ``horizon`` steps, or earlier.
@@ -80,7 +80,7 @@ def collect_episodes(
 
 
 def elsewhere(actor: TensorDictModuleBase, env: EnvBase) -> bool:
-    """Whether the policy is on another device than the environment; casts for nothing make the host wait."""
+    """Whether the policy is on another device than the environment; an unneeded cast would synchronise."""
     parameter = next(actor.parameters(), None)
     return parameter is not None and parameter.device.type != (env.device or torch.device("cpu")).type
 
@@ -95,7 +95,7 @@ def evaluate(
     seed: int | None = None,
     exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> Evaluation:
-    """Run episodes, greedy unless said otherwise, and count successes.
+    """Run episodes, by default with greedy actions, and count successes.
 
     Args:
         env: a batch of environments that truncate after ``horizon`` steps, or earlier. It is reset: not the one that a
@@ -128,14 +128,14 @@ def evaluate(
     with torch.random.fork_rng():
         torch.manual_seed(
             int(np.random.SeedSequence([seed % 2**64, 1]).generate_state(1)[0])
-        )  # not the environment's stream
+        )  # a generator of its own, independent of the environment's
         found = summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
     randomness.load_state_dict(before)
     return found
 
 
 def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
-    """Count the successes of whole episodes ``[N, T]``; of a row with several, the first one counts."""
+    """Count the successes of whole episodes ``[N, T]``; a row with several counts for its first one."""
     success = task.success(episodes)
     done = episodes.get(("next", "done"), default=torch.zeros_like(success).unsqueeze(-1)).squeeze(-1)
     lasts = ~beyond_end(done)

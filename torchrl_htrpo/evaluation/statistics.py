@@ -1,10 +1,10 @@
-"""How sure a success rate is."""
+"""Confidence intervals of success rates."""
 
 from __future__ import annotations
 
 
 def success_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's binomial interval of a success rate.
+    """Wilson's binomial confidence interval of a success rate.
 
     Args:
         successes: episodes that succeeded.

@@ -26,7 +26,7 @@ def record_gif(
     fps: float = 25.0,
     exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> Path:
-    """Write a GIF of episodes, greedy unless said otherwise.
+    """Write a GIF of episodes, by default with greedy actions.
 
     Args:
         env: an environment that draws itself (its first world): with ``render(width=, height=) -> [H, W, 3]``, or one
@@ -55,6 +55,6 @@ def record_gif(
     with torch.no_grad(), set_exploration_type(exploration):
         for _ in range(episodes):
             last = env.rollout(horizon, actor, callback=draw, auto_cast_to_device=elsewhere(actor, env))[..., -1]
-            draw(env, last)  # a rollout does not call back after its last step
+            draw(env, last)  # a rollout does not call the callback after its last step
     imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
     return path

@@ -1,4 +1,4 @@
-"""The importance weight of acting under one goal and learning about another."""
+"""Importance weights for learning about a goal from actions taken under another goal."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class CumulativeGoalRatio(BatchTransform):
         if finished not in get_args(Finished):
             raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
         super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
-        # Not a submodule: the weights of the actor belong to the actor.
+        # Do not register the actor as a submodule: its parameters must not appear twice.
         self.__dict__["actor"] = actor
         self.checked_exploration = False
         self.gamma, self.weighted, self.per_decision = gamma, weighted, per_decision

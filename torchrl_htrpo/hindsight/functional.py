@@ -1,4 +1,4 @@
-"""The mathematics of hindsight on plain tensors."""
+"""Goal filtering, relabelling and importance weights on plain tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchrl_htrpo.batch.mask import beyond_end
 
 
 def goal_scale(goals: Tensor) -> Tensor:
-    r"""Weight of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
+    r"""Scale of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
 
     A dimension in which the original goals are all equal (the height of a puck) says nothing about which achieved
     goal is nearer, and must not dominate or veto. If they vary in none (a single goal), every dimension counts alike.
@@ -64,7 +64,7 @@ def filter_goals(
     resolution: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hindsight Goal Filtering (Algorithm 2) on tensors, without reading anything on the host.
+    """Hindsight Goal Filtering (Algorithm 2) on tensors, without a device synchronisation.
 
     If some valid candidate lies in the region: a random one, then again and again the one farthest from those chosen.
     If none does: the candidates nearest to the set of original goals.
@@ -94,14 +94,14 @@ def filter_goals(
     pool = valid & in_region
     some = pool.any()
     pool = torch.where(some, pool, valid)
-    # Not by matrix products, which lose small distances between goals far from the origin.
+    # Do not use matrix products: they lose small distances between goals far from the origin.
     nearness = -torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
     start = torch.rand(points.shape[0], device=points.device, generator=generator).to(points.dtype)
     nearest_chosen = torch.where(some, start, torch.full_like(start, torch.inf))
     chosen, exists = [], []
     for _ in range(num_goals):
         score = torch.where(some, nearest_chosen, nearness).masked_fill(~pool, -torch.inf)
-        best = score.argmax(0, keepdim=True)  # with a dimension: the host would read an index without one
+        best = score.argmax(0, keepdim=True)  # keepdim: indexing with a 0-d tensor would synchronise
         exists.append(pool[best])
         chosen.append(best)
         distance = torch.linalg.vector_norm(points - points[best], dim=-1)
@@ -149,14 +149,14 @@ def draw_later(eligible: Tensor, generator: torch.Generator | None = None) -> tu
     before = count - eligible.long()
     ahead = count[..., -1:] - before
     offset = (torch.rand(eligible.shape, device=eligible.device, generator=generator) * ahead).long()
-    # In float32 the product may round up to the number of steps ahead itself.
+    # In float32 the product may round up to the number of eligible steps.
     wanted = before + torch.minimum(offset, (ahead - 1).clamp_min(0)) + 1
-    index = torch.searchsorted(count, wanted)  # the step at which the count reaches it
+    index = torch.searchsorted(count, wanted)  # the first step at which the count exceeds the target
     return index.clamp_max(eligible.shape[-1] - 1), ahead > 0
 
 
 def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a (goal, trajectory) pair ends, and which of its steps live.
+    """Find the end of each pair of goal and trajectory, and the live steps.
 
     Args:
         success: whether each step reaches the goal ``[*B, T]``.
@@ -215,5 +215,5 @@ def trajectory_weights(log_ratio: Tensor, live: Tensor, included: Tensor | None 
     """
     included = live if included is None else included
     weights = torch.softmax(log_ratio.masked_fill(~included, -torch.inf), dim=1)
-    # Where every action so far was impossible the sum is 0; what is not a number stays so, for others to see.
+    # If all trajectories are impossible so far, the softmax is NaN: set 0. A NaN of the input stays NaN.
     return torch.where(live & (log_ratio != -torch.inf), weights, 0)

@@ -26,7 +26,7 @@ class PerTrajectoryGoalSampler(GoalSampler):
 
 
 class FutureGoalSampler(PerTrajectoryGoalSampler):
-    """For each step a goal that its own trajectory achieves there or later (HER's "future").
+    """Sample for each step a goal that its trajectory achieves at that step or later (HER's "future").
 
     One goal a step, another one at every step: ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``, for
     :class:`HindsightReplay`. (:class:`HindsightRelabel` takes goals that stay the same along a trajectory.)
@@ -68,7 +68,7 @@ class FutureGoalSampler(PerTrajectoryGoalSampler):
 
 
 class FinalGoalSampler(PerTrajectoryGoalSampler):
-    """The goal that each trajectory achieves last (HER's "final"), the same for all of its steps.
+    """Use the last achieved goal of each trajectory for all of its steps (HER's "final").
 
     Writes ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``.
 

@@ -1,4 +1,4 @@
-"""Choosing hindsight goals among the achieved ones."""
+"""Choose hindsight goals among the achieved goals."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GoalSampler(BatchTransform):
         return out.set(HINDSIGHT_GOAL_MASK, exists)
 
     def _valid(self, tensordict: TensorDictBase) -> Tensor:
-        """Which steps count ``[*B, T]``."""
+        """Valid steps ``[*B, T]``."""
         return validity(tensordict)
 
     def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ class SharedGoalSampler(GoalSampler):
 
 
 class UniformGoalSampler(SharedGoalSampler):
-    """Hindsight goals drawn uniformly, without replacement, among the distinct achieved ones (ablation "w/o HGF").
+    """Sample hindsight goals uniformly, without replacement, from the distinct achieved goals (ablation "w/o HGF").
 
     Args:
         num_goals: how many to draw (``G``).
@@ -150,7 +150,7 @@ class UniformGoalSampler(SharedGoalSampler):
 
 
 class AllGoalSampler(SharedGoalSampler):
-    """Every distinct achieved goal is a hindsight goal (Bit Flipping).
+    """Use every distinct achieved goal as a hindsight goal (Bit Flipping).
 
     Where the host may not wait for the device, every candidate keeps a slot, and the mask tells which goals exist.
 
@@ -166,13 +166,13 @@ class AllGoalSampler(SharedGoalSampler):
         first = distinct(candidates, valid)
         if not may_wait(candidates.device):
             return candidates, first
-        # Without any, one that does not exist: a batch of masked pairs, not an empty one.
+        # Without any goal, return one that does not exist: the batch is then masked, not empty.
         index = first.nonzero().squeeze(-1) if first.any() else torch.zeros(1, dtype=torch.long, device=first.device)
         return candidates[index], first[index]
 
 
 class OriginalGoalSampler(GoalSampler):
-    r"""Each trajectory keeps its own goal, alone (TRPO) or beside hindsight goals (HTRPO with original data too).
+    r"""Keep each trajectory's original goal, alone (TRPO) or with hindsight goals (HTRPO with original data).
 
     Under its own goal the ratio of a trajectory is :math:`\rho = 1`. The own goals come last and differ from trajectory
     to trajectory: ``("hindsight", "goal")`` ``[*B, T, G + 1, d_g]``.

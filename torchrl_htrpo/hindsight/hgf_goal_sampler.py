@@ -17,7 +17,7 @@ Distance = Literal["euclidean", "density"]
 
 
 class HGFGoalSampler(SharedGoalSampler):
-    r"""Hindsight Goal Filtering: goals that cover the region of the original goals (Algorithm 2).
+    r"""Hindsight Goal Filtering: choose goals that cover the region of the original goals (Algorithm 2).
 
     Let :math:`G_v` be the achieved goals in the region of the original goals :math:`G_o`. If there are any, start from
     a random one and repeatedly add :math:`\arg\max_{g \in G_v} \min_{g' \in G} d(g, g')`; if there are none, take the

@@ -1,4 +1,4 @@
-"""Trajectories seen again with the goals they might have had."""
+"""Relabel trajectories with hindsight goals."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class HindsightRelabel(BatchTransform):
         return out.set(MASK_KEY, live)
 
     def _ends(self, out: TensorDictBase, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Where pairs end because their goal is reached, and which of their steps live."""
+        """Find where pairs end because their goal is reached, and the live steps."""
         if self.task.aim == "stay":
             return torch.zeros_like(valid), valid
         start, goals = out.get(self.task.achieved_goal)[..., 0, :], out.get(self.task.desired_goal)

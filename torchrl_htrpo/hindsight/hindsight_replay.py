@@ -1,4 +1,4 @@
-"""Rows for an off-policy update: steps of stored episodes, a share of them with a goal seen in hindsight."""
+"""Sample rows of stored episodes for off-policy updates, and relabel a share of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), 
 
 
 class HindsightReplay(BatchTransform):
-    r"""Draw steps of a batch of episodes ``[*B, T]`` and relabel a share of them: rows ``[M]`` (HER).
+    r"""Sample steps of a batch of episodes ``[*B, T]`` and relabel a share of them: rows ``[M]`` (HER).
 
     A step is drawn uniformly among the valid ones, with replacement. With probability ``share`` its goal becomes one of
     the hindsight goals that a goal sampler wrote for it (:class:`FutureGoalSampler`, :class:`FinalGoalSampler`,
@@ -110,7 +110,7 @@ class HindsightReplay(BatchTransform):
         return unravel(index, valid.shape)
 
     def _goals(self, tensordict: TensorDictBase, goals: Tensor, where: tuple[Tensor, ...], original: Tensor) -> Tensor:
-        """A hindsight goal for a share of the rows, the original one for the others and where there is none."""
+        """Hindsight goals for a share of the rows; original goals for the others and where no hindsight goal exists."""
         mask = tensordict.get(HINDSIGHT_GOAL_MASK, default=None)
         shape = (self.num_rows, goals.shape[-2])
         score = torch.rand(shape, device=goals.device, generator=self.generator)

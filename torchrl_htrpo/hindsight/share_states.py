@@ -1,4 +1,4 @@
-"""Pictures out of the way: a batch of trajectories names its states by number."""
+"""Replace pictures in a batch by indices, so that encoders process each picture once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchrl_htrpo.modules.pixel_encoder import PixelGoalEncoder
 
 
 class ShareStates(BatchTransform):
-    """Put the numbers of states in the place of pictures, and the pictures into the encoders of networks.
+    """Replace pictures by their indices, and give the pictures to the encoders of the networks.
 
     Put it before the goals: relabelled rows then carry a number each, and the encoders look at every state once, not
     once for every goal. The state after a step is the state before the next one, so ``T`` steps have ``T + 1`` states;
@@ -45,12 +45,12 @@ class ShareStates(BatchTransform):
         after = unravel_key(("next", observation))
         super().__init__(in_keys=[observation, after, ("next", "done")], out_keys=[observation, after])
         modules = (module for network in networks for module in network.modules())
-        # Not submodules: they belong to the networks.
+        # Do not register the encoders as submodules: they belong to the networks.
         self.__dict__["encoders"] = [module for module in modules if isinstance(module, PixelGoalEncoder)]
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Number the states of trajectories ``[*B, T]``."""
+        """Replace the pictures of trajectories ``[*B, T]`` by indices."""
         if not self.encoders:
             return tensordict
         before, after, done = self._require(tensordict, *self.in_keys)

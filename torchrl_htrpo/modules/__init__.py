@@ -1,4 +1,4 @@
-"""Policies, critics and their inputs: anything with a log-probability can be the actor."""
+"""Policies, critics and encoders of their inputs."""
 
 from torchrl_htrpo.modules.actor_check import check_actor
 from torchrl_htrpo.modules.heads import (

@@ -1,4 +1,4 @@
-"""The hyperbolic tangent, by way of the logistic function."""
+"""A fast hyperbolic tangent."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Tanh(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it to each element of ``x``."""
-        # A scalar less a multiple: one pass over the memory instead of two.
+        """Compute the hyperbolic tangent of each element of ``x``."""
+        # rsub computes the difference and the multiple in one pass over the memory.
         return torch.rsub(torch.sigmoid(x + x), -1, alpha=-2) if x.device.type == "cpu" else x.tanh()

@@ -15,7 +15,7 @@ from torchrl_htrpo._errors import refusal
 
 
 def check_actor(actor: TensorDictModuleBase, env: EnvBase) -> None:
-    """Refuse a policy whose actions do not fit the environment's ``action_spec`` in key, shape, dtype or domain.
+    """Raise if a policy's actions do not match the environment's ``action_spec`` in key, shape, dtype or domain.
 
     TorchRL casts what does not fit in silence: an index becomes action 0 of a one-hot space, one number is repeated for
     every motor. The policy is run on an observation of zeros (bools are true); no random number is consumed. Bounds of
@@ -52,7 +52,7 @@ def check_actor(actor: TensorDictModuleBase, env: EnvBase) -> None:
 
 
 def _written(actor: TensorDictModuleBase, env: EnvBase) -> TensorDictBase:
-    """What the policy writes for one observation of each environment."""
+    """Run the policy on one observation of each environment."""
     seen = env.observation_spec.zero().update(env.full_state_spec.zero()).update(env.full_done_spec.zero())
     bools = {key: torch.ones_like(value) for key, value in seen.items(True, True) if value.dtype == torch.bool}
     seen.update({key: value for key, value in bools.items() if key in env.observation_spec.keys(True, True)})
@@ -67,7 +67,7 @@ def _check_action(key: NestedKey, action: Tensor, spec: TensorSpec) -> None:
         expected = f"a policy whose {key!r} has shape {list(spec.shape)}"
         raise ValueError(refusal("check_actor", "actor", expected, list(action.shape)))
     cast = action.to(spec.device, spec.dtype)
-    exact = not spec.dtype.is_floating_point and torch.equal(cast.to(action), action)  # 0. and 1. of a Bernoulli
+    exact = not spec.dtype.is_floating_point and torch.equal(cast.to(action), action)  # a Bernoulli writes 0.0 and 1.0
     if spec.dtype.is_floating_point != action.dtype.is_floating_point and not exact:
         expected = f"a policy whose {key!r} is of {spec.dtype}"
         raise ValueError(refusal("check_actor", "actor", expected, action.dtype))
@@ -77,7 +77,7 @@ def _check_action(key: NestedKey, action: Tensor, spec: TensorSpec) -> None:
 
 
 def _options(actor: TensorDictModuleBase, written: TensorDictBase, key: NestedKey) -> dict[NestedKey, int]:
-    """Choices of each categorical distribution of a policy, by the key of its action."""
+    """Number of choices of each categorical distribution of a policy, by the key of its action."""
     if not isinstance(actor, ProbabilisticTensorDictSequential):
         return {}
     dist: Any = actor.build_dist_from_params(written)

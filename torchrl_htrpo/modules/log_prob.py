@@ -1,4 +1,4 @@
-"""The log-probability of a taken action, for any policy that has one."""
+"""Compute the log-probability of given actions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.distributions import Distribution
 
 from torchrl_htrpo._errors import refusal
 
-_ABSENT = Distribution.log_prob  # what a distribution inherits that defines none
+_ABSENT = Distribution.log_prob  # the inherited method of a distribution without log_prob
 
 
 def check_log_prob(owner: object, actor: object) -> None:
-    """Refuse an actor that cannot score actions, or scores them in several parts.
+    """Raise if an actor has no log-probability, or writes several.
 
     Args:
         owner: who asks, for the message.
@@ -38,19 +38,19 @@ def check_log_prob(owner: object, actor: object) -> None:
 
 
 def action_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
-    """Where the actor writes its (first) action."""
+    """Key of the (first) action of an actor."""
     return actor.dist_sample_keys[0]
 
 
 def log_prob_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
-    """Where the actor writes the (first) log-probability of its action."""
+    """Key of the (first) log-probability of an actor."""
     return actor.log_prob_keys[0]
 
 
 def action_log_prob(
     actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase, action: NestedKey | None = None
 ) -> Tensor:
-    """Score the actions of a tensordict: ``log pi(a | s, g)``.
+    """Compute ``log pi(a | s, g)`` of the actions of a tensordict.
 
     Args:
         actor: the policy.

@@ -1,4 +1,4 @@
-"""A memory of the episode, for policies and critics of tasks that are not fully observed."""
+"""Recurrent encoder of observation histories, for partially observed tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CELLS = {"gru": GRU, "lstm": LSTM}
 
 
 class GoalMemory(nn.Module):
-    r"""Read the observations of an episode so far, under a goal, with an LSTM or GRU.
+    r"""Encode the observation history of an episode and a goal with an LSTM or GRU.
 
     .. math:: h_t = \mathrm{cell}\big((o_0, g), \dots, (o_t, g)\big), \qquad (h_t, o_t, g) \text{ goes to the layers}
 
@@ -62,11 +62,11 @@ class GoalMemory(nn.Module):
         super().__init__()
         self.normalizer = normalizer
         self.cell = _CELLS[cell](observation_size + goal_size, hidden_size, batch_first=True)
-        #: Features that come out.
+        #: Number of features.
         self.size = hidden_size + observation_size + goal_size
 
     def forward(self, history: Tensor, goal: Tensor) -> Tensor:
-        """Features ``[*B, size]`` of histories ``[*B, W, d_o]``, the present last, and goals ``[*B, d_g]``."""
+        """Encode histories ``[*B, W, d_o]`` (current observation last) and goals ``[*B, d_g]``: ``[*B, size]``."""
         goals = goal.unsqueeze(-2).expand(*history.shape[:-1], goal.shape[-1])
         inputs = torch.cat((history, goals), -1) if self.normalizer is None else self.normalizer(history, goals)
         hidden = self.cell(inputs.reshape(-1, *inputs.shape[-2:]))[0][:, -1]

@@ -72,7 +72,7 @@ class _Join(nn.Module):
 
 
 def action_features(spec: TensorSpec) -> int | list[int] | dict[str, Any]:
-    """What a head is told of an action spec: how many actions there are, or how many dimensions.
+    """Get the size argument of a head from an action spec: the number of actions or of dimensions.
 
     Of several choices at once it is a list, of an action in parts a dictionary with an entry for each part.
 
@@ -105,7 +105,7 @@ def make_actor(
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
     action_key: NestedKey = "action",
 ) -> ProbabilisticTensorDictSequential:
-    """A goal-conditioned policy: tanh layers, orthogonal weights, and the head's distribution.
+    """Create a goal-conditioned policy: tanh layers, orthogonal weights, and the head's distribution.
 
     Args:
         head: what kind of action distribution.
@@ -142,7 +142,7 @@ def make_critic(
     encoder: nn.Module | None = None,
     in_keys: Sequence[NestedKey] = GOAL_KEYS,
 ) -> ValueOperator:
-    """A goal-conditioned state value ``V(s, g)``: tanh layers, orthogonal weights.
+    """Create a goal-conditioned value function ``V(s, g)``: tanh layers, orthogonal weights.
 
     Args:
         input_size: number of features that the encoder returns.

@@ -1,4 +1,4 @@
-"""Running normalisation of observations and goals, inside the networks: every reader sees the same statistics."""
+"""Running normalisation of observations and goals, as a part of the networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class RunningNormalizer(nn.Module):
-    r"""Standardise inputs with statistics that move only when told to: ``clip((x - mean) / std, -c, c)``.
+    r"""Standardise inputs: ``clip((x - mean) / std, -c, c)``; only :meth:`update` changes the statistics.
 
     The statistics are buffers: saved with the policy, frozen between calls of :meth:`update`, so the collected
     log-probability, both log-probabilities of a goal ratio, and the update all see the same function.
@@ -43,7 +43,7 @@ class RunningNormalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Fold new inputs into the statistics (parallel variance formula, in float64).
+        """Update the statistics with new inputs (parallel variance formula, in float64).
 
         Args:
             x: ``[*B, size]``. Inputs that are not finite are left out: one of them would spoil the statistics for good.
@@ -64,7 +64,7 @@ class RunningNormalizer(nn.Module):
 
 
 class GoalNormalizer(nn.Module):
-    """Standardise an observation and a goal, and join them; achieved and desired goals share one set of statistics.
+    """Standardise an observation and a goal, and concatenate them; achieved and desired goals share statistics.
 
     Args:
         observation_size: features of the observation.
@@ -82,11 +82,11 @@ class GoalNormalizer(nn.Module):
         self.goal = RunningNormalizer(goal_size, clip)
 
     def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
-        """Join ``observation`` ``[*B, d_o]`` and ``goal`` ``[*B, d_g]``, both standardised: ``[*B, d_o + d_g]``."""
+        """Standardise and concatenate ``observation`` ``[*B, d_o]`` and ``goal`` ``[*B, d_g]``: ``[*B, d_o + d_g]``."""
         return torch.cat((self.observation(observation), self.goal(goal)), -1)
 
     def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
-        """Fold new observations ``[*B, d_o]`` and goals ``[*B, d_g]`` (achieved and desired) into the statistics."""
+        """Update the statistics with observations ``[*B, d_o]`` and goals ``[*B, d_g]`` (achieved and desired)."""
         self.observation.update(observation, mask)
         for goal in goals:
             self.goal.update(goal, mask)

@@ -1,4 +1,4 @@
-"""Pixels and a goal as one vector, the goal late, so that a state is looked at once however many goals it has."""
+"""Encode pictures with a convolutional trunk, and concatenate a goal to the features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchrl_htrpo.modules.normalizer import RunningNormalizer
 
 
 class PixelGoalEncoder(nn.Module):
-    """Features of a picture, and a goal joined to them: ``[*B, F + d_g]``; give it to :func:`make_actor` as encoder.
+    """Encode a picture and a goal as one vector ``[*B, F + d_g]``: an ``encoder`` for :func:`make_actor`.
 
     In the place of pictures it takes their numbers among :attr:`states` (see
     :class:`~torchrl_htrpo.hindsight.ShareStates`): then it looks at each of them once, not at each row, and gradients
@@ -47,21 +47,21 @@ class PixelGoalEncoder(nn.Module):
         self.trunk, self.goal = trunk, goal_normalizer or nn.Identity()
         with torch.no_grad():
             self.num_features = trunk(torch.zeros(1, *shape)).shape[-1] + goal_size
-        #: What numbers stand for ``[U, C, H, W]``; of a batch, not of the network.
+        #: Pictures ``[U, C, H, W]`` that indices refer to; a property of the batch, not of the network.
         self.states: Tensor | None = None
 
     def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
-        """Join the features of pictures ``[*B, C, H, W]``, or of their numbers ``[*B]`` (int64), with goals."""
+        """Encode pictures ``[*B, C, H, W]``, or their indices ``[*B]`` (int64), and concatenate goals."""
         return torch.cat((self._features(observation, goal.dtype), self.goal(goal)), -1)
 
     def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
-        """Fold goals ``[*B, d_g]`` into the statistics; pictures need none."""
+        """Update the statistics of goals ``[*B, d_g]``; pictures have none."""
         if isinstance(self.goal, RunningNormalizer):
             for goal in goals:
                 self.goal.update(goal, mask)
 
     def remember(self, pictures: Tensor) -> None:
-        """Let numbers stand for pictures ``[U, C, H, W]``, from 0 on."""
+        """Store the pictures ``[U, C, H, W]`` that indices refer to."""
         dtype = next((parameter.dtype for parameter in self.trunk.parameters()), torch.get_default_dtype())
         self.states = _floats(pictures, dtype)
 

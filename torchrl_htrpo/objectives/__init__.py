@@ -1,4 +1,4 @@
-"""What to improve and how far."""
+"""Divergences, the trust-region objective, values and advantages."""
 
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, KLLoss, QKLLoss, SampledKLLoss
 from torchrl_htrpo.objectives.goal_vtrace import GoalVTrace

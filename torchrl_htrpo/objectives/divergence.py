@@ -1,4 +1,4 @@
-"""How far a policy is from the one that collected: QKL, the plain sampled KL, the closed-form KL."""
+"""Divergences between a policy and the one that collected: QKL, sampled KL, closed-form KL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REFERENCE = "reference"
 class DivergenceLoss(LossModule):
     """A weighted divergence between the current policy and the one that collected.
 
-    Subclasses say how far apart each row is, in :meth:`rows`.
+    Subclasses implement :meth:`rows`, the divergence of each row.
 
     Args:
         actor_network: the policy.
@@ -59,7 +59,7 @@ class DivergenceLoss(LossModule):
         self.set_keys(action=action_key(actor_network), sample_log_prob=log_prob_key(actor_network))
 
     def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
-        """The log-ratio and the divergence of each row.
+        """Compute the log-ratio and the divergence of each row.
 
         Args:
             tensordict: ``[*B]``.
@@ -71,12 +71,12 @@ class DivergenceLoss(LossModule):
         raise NotImplementedError
 
     def prepare(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Add to a batch what :meth:`rows` needs of the policy as it is before a step; nothing by default."""
+        """Add entries of the policy before the step that :meth:`rows` needs; by default none."""
         return tensordict
 
     @property
     def trainable_params(self) -> TensorDict:
-        """The leaf tensors a step moves, each once, as a tensordict (buffers and frozen parameters left out)."""
+        """Trainable leaf tensors, each once, as a tensordict, without buffers and frozen parameters."""
         leaves = self.actor_network_params.flatten_keys(".")
         return TensorDict({name: leaves[name] for name in dict.fromkeys(self._first_names(leaves).values())})
 
@@ -93,19 +93,19 @@ class DivergenceLoss(LossModule):
             return self.actor_network_params
         names = self._first_names(self.actor_network_params.flatten_keys("."))
         given = {name: params.get(first) for name, first in names.items()}
-        # `.data` keeps the parameters' own autograd graph out: the given values replace every trainable leaf.
+        # `.data` detaches the parameters: the given values replace every trainable leaf.
         return self.actor_network_params.data.flatten_keys(".").update(given).unflatten_keys(".")
 
     @staticmethod
     def _first_names(leaves: TensorDictBase) -> dict[str, str]:
-        """Every name of a trainable leaf, and the first name of the same leaf: modules may share their weights."""
+        """Map each name of a trainable leaf to its first name: modules may share parameters."""
         trainable = {k: leaf for k, leaf in leaves.items() if isinstance(leaf, nn.Parameter) and leaf.requires_grad}
         first: dict[int, str] = {}
         return {name: first.setdefault(id(leaf), name) for name, leaf in trainable.items()}
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """The weighted divergence of a batch, as a loss."""
+        """Compute the weighted divergence of a batch, as a loss."""
         require(self, tensordict, *self.in_keys)
         _, divergence = self.rows(tensordict)
         weight = row_weights(tensordict, self.tensor_keys.weight, like=divergence)
@@ -116,7 +116,7 @@ class DivergenceLoss(LossModule):
 
     @property
     def in_keys(self) -> list[NestedKey]:
-        """What :meth:`forward` reads."""
+        """Keys that :meth:`forward` reads."""
         if self._in_keys is None:
             parts = self.actor_network.dist_sample_keys
             actions = [self.tensor_keys.action] if len(parts) == 1 else parts

@@ -39,7 +39,7 @@ def sampled_kl(log_ratio: Tensor) -> Tensor:
 
 
 def td_from_targets(reward: Tensor, value: Tensor, next_target: Tensor, terminated: Tensor, gamma: float) -> Tensor:
-    r"""Advantage of an action against what follows: :math:`r + \gamma (1 - \mathrm{terminated}) v' - V(s, g')`.
+    r"""One-step advantage from a target: :math:`r + \gamma (1 - \mathrm{terminated}) v' - V(s, g')`.
 
     Args:
         reward: ``[*B, T, 1]``.

@@ -1,4 +1,4 @@
-"""Advantages under a goal the trajectory was not collected for."""
+"""V-trace advantages for relabelled trajectories."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class GoalVTrace(TensorDictModuleBase):
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the advantage and the value target of a relabelled batch."""
+        """Compute the advantage and the value target of a relabelled batch."""
         value, after, reward, *log_probs, terminated, done = require(self, tensordict, *self.in_keys)
         live = validity(tensordict).unsqueeze(-1)
         ends = done | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)

@@ -1,4 +1,4 @@
-"""Values of all states under all goals, once each."""
+"""Compute the values of all states under all goals, each once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchrl_htrpo.batch.rows import map_rows
 
 
 class StateValue(TensorDictModuleBase):
-    """Write the value of every live state of trajectories ``[*B, T]``, and of the state after it.
+    """Compute the values of all live states of trajectories ``[*B, T]`` and of their next states.
 
     Within a trajectory the state after step ``t`` is the state before step ``t + 1``, so the critic sees each state
     once: ``T + 1`` evaluations for ``T`` steps. Dead steps, and what follows a termination, are worth 0. A batch with a
@@ -50,7 +50,7 @@ class StateValue(TensorDictModuleBase):
         done, terminated = (flag.squeeze(-1) for flag in flags)
         live = validity(tensordict)
         value = self._evaluate(tensordict, live)
-        # The next value stands one step to the right, but not at the end of a trajectory.
+        # The next value is the value of the next step, except at the end of a trajectory.
         follows = live & ~done & torch.cat((live[..., 1:], torch.zeros_like(live[..., :1])), -1)
         ends = live & ~follows & ~terminated
         one_each = tensordict.get(MASK_KEY, default=None) is not None
@@ -61,7 +61,7 @@ class StateValue(TensorDictModuleBase):
         return out.set(("next", "state_value"), after.unsqueeze(-1))
 
     def _last(self, tensordict: TensorDictBase, live: Tensor, ends: Tensor) -> Tensor:
-        # One end in a row: gather it, so that dense evaluation costs 1 / T of the batch and no more.
+        # Each row has one end, so gather it: the evaluation costs 1 / T of the batch.
         steps = torch.arange(live.shape[-1], device=live.device)
         last = torch.where(live, steps, 0).amax(-1, keepdim=True)
         states = tensordict.get("next").select(*self.critic.in_keys)

@@ -1,4 +1,4 @@
-"""What to improve and how far: the surrogate and its trust region, for TRPO, QKL-TRPO and HTRPO alike."""
+"""The surrogate objective and its trust region, for TRPO, QKL-TRPO and HTRPO."""
 
 from __future__ import annotations
 
@@ -93,19 +93,19 @@ class TrustRegionObjective(LossModule):
 
     @property
     def trainable_params(self) -> TensorDict:
-        """The actor's leaf tensors, for a trust-region optimizer."""
+        """Leaf tensors of the actor, for a trust-region optimizer."""
         return self.divergence.trainable_params
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """The losses of a batch, for a first-order optimizer or a logger."""
+        """Compute the losses of a batch, for a first-order optimizer or a logger."""
         require(self, tensordict, *self.in_keys)
         surrogate, divergence = self._terms(tensordict, self._weights(tensordict))
         out = TensorDict({"loss_objective": -surrogate, "divergence": divergence.detach()})
         return out if self.critic_network is None else out.set("loss_critic", self.loss_critic(tensordict))
 
     def loss_critic(self, tensordict: TensorDictBase) -> Tensor:
-        """The distance of the critic from its targets, averaged over live rows."""
+        """Compute the critic's loss, averaged over live rows."""
         if self.critic_network is None or self.critic_network_params is None:
             raise RuntimeError(refusal(self, "critic_network", "given for a critic loss", None))
         states = tensordict.select(*self.critic_network.in_keys)
@@ -122,7 +122,7 @@ class TrustRegionObjective(LossModule):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> TrustRegionProblem:
-        """The constrained problem of a batch, as functions of the trainable parameters.
+        """Create the constrained problem of a batch, as functions of the trainable parameters.
 
         Args:
             tensordict: ``[*B]``, relabelled and weighted or ordinary, with advantages.
@@ -174,7 +174,7 @@ class TrustRegionObjective(LossModule):
     def _divergence_term(
         self, rows: TensorDictBase, weight: Tensor, params: TensorDictBase | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The divergence alone, in the form of a term."""
+        """The divergence of a chunk, with a surrogate of 0."""
         _, divergence = self.divergence.rows(rows, params)
         return weight.new_zeros(()), torch.where(weight != 0, weight * divergence, 0).sum()
 
@@ -185,7 +185,7 @@ class TrustRegionObjective(LossModule):
 
     @property
     def in_keys(self) -> list[NestedKey]:
-        """What :meth:`forward` reads."""
+        """Keys that :meth:`forward` reads."""
         if self._in_keys is None:
             critic = (
                 [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
@@ -199,7 +199,7 @@ class TrustRegionObjective(LossModule):
 
 
 def _safe(rows: TensorDictBase, weight: Tensor) -> TensorDictBase:
-    """Put the row of the largest weight in the place of those without any, without asking which those are.
+    """Replace rows of weight 0 by the row of the largest weight, without a device synchronisation.
 
     They may hold impossible actions, and 0 times the derivative of an infinite log-ratio is not 0.
     """

@@ -1,4 +1,4 @@
-"""How to move the parameters: curvature, direction, distance. Knows nothing of reinforcement learning."""
+"""Trust-region optimization; independent of reinforcement learning."""
 
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.first_order import FirstOrderOptimizer

@@ -1,4 +1,4 @@
-"""Conjugate gradients on an operator: the direction of the step."""
+"""Conjugate gradients with a linear operator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchrl_htrpo.optim.vectors import axpy, dot
 
 @dataclass(frozen=True)
 class CGSolution:
-    """What conjugate gradients found.
+    """Solution of conjugate gradients.
 
     Args:
         x: the solution of ``(A + damping I) x = b``, as far as it got.

@@ -1,4 +1,4 @@
-"""A first-order step on the same problem: hindsight policy gradient, for comparison."""
+"""First-order steps on a trust-region problem (hindsight policy gradient)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OptimizerFn = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 class FirstOrderOptimizer:
-    r"""One step of a torch optimizer up the gradient of the surrogate; the divergence is reported, not bounded.
+    r"""Maximise the surrogate with a torch optimizer; report the divergence, but do not bound it.
 
     At the old policy the gradient of the surrogate is :math:`\sum_m c_m A_m \nabla \log\pi(a|s,g')`: on a relabelled,
     weighted batch this is the hindsight policy gradient (HPG, eq. 3 with hindsight goals).
@@ -43,11 +43,11 @@ class FirstOrderOptimizer:
         self.optimizer = optimizer(list(params.values(True, True)))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the torch optimizer keeps from step to step."""
+        """State of the torch optimizer."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Restore the state of the torch optimizer."""
         self.optimizer.load_state_dict(state)
 
     def step(self, problem: TrustRegionProblem) -> StepResult:

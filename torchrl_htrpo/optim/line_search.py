@@ -1,4 +1,4 @@
-"""Backtracking line search: the length of the step."""
+"""Backtracking line search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo._errors import refusal
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the search found.
+    """Result of a line search.
 
     Args:
         accepted: whether any trial was good enough.

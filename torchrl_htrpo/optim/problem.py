@@ -1,4 +1,4 @@
-"""A constrained problem in pieces that add up: what objectives give to optimizers."""
+"""The constrained problem that objectives pass to optimizers, as sums over chunks of rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TrustRegionProblem:
 
     @torch.no_grad()
     def values(self, params: TensorDictBase) -> tuple[float, float]:
-        """The surrogate and the divergence.
+        """Compute the surrogate and the divergence.
 
         Args:
             params: where.
@@ -67,12 +67,12 @@ class TrustRegionProblem:
         try:
             pairs = [torch.stack(term(params)) for term in self.terms]
         except ValueError:
-            # A distribution refuses its parameters. It took those before the step: this trial went too far.
+            # A distribution refuses its parameters after a step that is too long: NaN lets the line search refuse it.
             pairs = [torch.full((2,), math.nan, device=_device(params))]
         return self._total(pairs, params)
 
     def value_and_gradient(self, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
-        """The surrogate, the divergence, and the gradient of the surrogate.
+        """Compute the surrogate, the divergence, and the gradient of the surrogate.
 
         Args:
             params: where.
@@ -96,7 +96,7 @@ class TrustRegionProblem:
         return *self._total(pairs, params), total
 
     def all_reduce_(self, *parts: Tensor) -> None:
-        """Add up tensors over the processes, in place."""
+        """Sum tensors over the processes, in place."""
         if self.process_group is not None:
             for part in parts:
                 dist.all_reduce(part, group=self.process_group)

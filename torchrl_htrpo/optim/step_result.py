@@ -1,4 +1,4 @@
-"""Failure is data: what a trust-region step did, and what to try when it did nothing."""
+"""Results of trust-region steps, with advice for refused steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class StepStatus(Enum):
-    """What happened to a step; the value is advice."""
+    """Status of a step; the value of a member describes it and gives advice."""
 
     ACCEPTED = "The step was taken."
     NO_ROWS = "No row carries weight: nothing to learn from this batch. Collect another; check the goals and the mask."
@@ -20,7 +20,7 @@ class StepStatus(Enum):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a trust-region step did.
+    """Result of a trust-region step.
 
     Args:
         status: what happened; ``status.value`` says what to try.
@@ -54,6 +54,6 @@ class StepResult:
         return self.status is StepStatus.ACCEPTED
 
     def metrics(self) -> dict[str, float]:
-        """All figures, for a logger; ``accepted`` is 0 or 1."""
+        """All results as a dictionary for a logger; ``accepted`` is 0 or 1."""
         figures = {key: float(value) for key, value in asdict(self).items() if key != "status"}
         return {"accepted": float(self.accepted), **figures}

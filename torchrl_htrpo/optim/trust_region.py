@@ -1,4 +1,4 @@
-"""The trust-region step: direction, distance, acceptance."""
+"""Trust-region steps: conjugate gradients, scaling, line search."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TrustRegionOptimizer:
         *,
         cache_bytes: int = 1 << 30,
     ) -> TrustRegionOptimizer:
-        """The published rule: absolute damping, absolute squared residual 1e-10, length with the damped curvature."""
+        """Create the optimizer of the paper: absolute damping, squared residual 1e-10, length with damped curvature."""
         solver = ConjugateGradient(max_iterations=10, tolerance=1e-10, relative=False)
         return cls(
             params,

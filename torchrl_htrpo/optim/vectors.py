@@ -1,4 +1,4 @@
-"""Arithmetic on vectors that live in the space of the parameters, kept as tensordicts."""
+"""Arithmetic on vectors of parameters, stored as tensordicts."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def axpy(scale: Tensor | float, x: TensorDictBase, y: TensorDictBase) -> TensorD
         >>> axpy(2.0, TensorDict(x=torch.ones(2)), TensorDict(x=torch.ones(2)))["x"]
         tensor([3., 3.])
     """
-    # A number stays a number: as a tensor it would be rounded to float32.
+    # Do not convert a Python number to a tensor: that would round it to float32.
     return y.apply(lambda b, a: b + a * (scale.to(b) if isinstance(scale, Tensor) else scale), x)

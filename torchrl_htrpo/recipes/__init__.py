@@ -11,7 +11,7 @@ __all__ = ["load_policy"]
 
 
 def __getattr__(name: str) -> object:
-    # The recipes import Hydra: it loads when asked for.
+    # The recipes import Hydra, so import them on first access.
     if name == "load_policy":
         from torchrl_htrpo.recipes.evaluate import load_policy  # noqa: PLC0415
 

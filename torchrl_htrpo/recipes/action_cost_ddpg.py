@@ -1,4 +1,4 @@
-"""DDPG in which large actions cost."""
+"""DDPG with a cost on large actions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ActionCostDDPGLoss(DDPGLoss):
         self.action_cost, self.action_key = action_cost, action_key
 
     def loss_actor(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        """The actor's loss, and nothing to report beside it.
+        """Compute the actor's loss, without further metrics.
 
         Args:
             tensordict: rows ``[*B]`` with the inputs of the policy and the action value.

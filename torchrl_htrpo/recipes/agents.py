@@ -19,7 +19,7 @@ from torchrl_htrpo.recipes.action_cost_ddpg import ActionCostDDPGLoss
 
 @dataclass(frozen=True)
 class Agent:
-    """What differs between the agents, all of which act on ``features`` of the (observation, goal) pair.
+    """The parts of an agent that differ between DQN and DDPG; all read ``features`` of observation and goal.
 
     Args:
         policy: the greedy policy.
@@ -33,7 +33,7 @@ class Agent:
 
 
 def make_dqn(env: EnvBase, size: int, hidden: Sequence[int], device: str, *, epsilon: float) -> Agent:
-    """Double DQN, exploring with a random action now and then."""
+    """Create double DQN, with epsilon-greedy exploration."""
     spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
     if not hasattr(spec.space, "n"):
         raise ValueError(refusal("agent=dqn", "env", "an environment with discrete actions", spec, ["agent=ddpg"]))
@@ -55,7 +55,7 @@ def make_ddpg(
     sigma: float,
     action_cost: float,
 ) -> Agent:
-    """DDPG, exploring with a random action now and then and Gaussian noise otherwise; large actions cost."""
+    """Create DDPG, with random actions and Gaussian noise for exploration and a cost on large actions."""
     spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
     if not isinstance(spec, Bounded):
         raise ValueError(

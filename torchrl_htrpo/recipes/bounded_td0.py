@@ -1,4 +1,4 @@
-"""One-step targets that stay within what the reward allows."""
+"""One-step value targets within bounds."""
 
 from __future__ import annotations
 

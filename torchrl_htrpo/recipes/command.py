@@ -1,4 +1,4 @@
-"""A recipe from the command line: choices and keys are checked first, and a refused run leaves no folder."""
+"""Run recipes from the command line; check choices and keys first, and leave no folder of a refused run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_recipe(name: str, train: Callable[[DictConfig], str]) -> None:
 
 
 def loop_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What a trainer's loop is told by every configuration."""
+    """Arguments of the trainer's loop, from any configuration."""
     return {
         "total_steps": cfg.total_steps,
         "directory": cfg.resume or HydraConfig.get().runtime.output_dir,
@@ -57,7 +57,7 @@ def loop_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def register_tasks(arguments: Sequence[str] = ()) -> None:
-    """Make tasks known to Hydra that are a name of an environment: those of Fetch, and ids of gymnasium."""
+    """Register the Fetch tasks and gymnasium ids as choices of Hydra's group ``task``."""
     given = [text.removeprefix("task=").split(",") for text in arguments if text.startswith("task=")]
     ids = [name for names in given for name in names if GYMNASIUM_ID.fullmatch(name)]
     tasks = {name: {"defaults": ["/base/fetch"], "env": {"name": name}} for name in (*FETCH_TASKS, *ids)}
@@ -72,13 +72,13 @@ def no_folder_if_refused(directory: Path) -> Iterator[None]:
     finally:
         if not (directory / "run.json").exists():
             shutil.rmtree(directory / ".hydra", ignore_errors=True)
-            with suppress(OSError):  # something else is there, or it is gone
+            with suppress(OSError):  # the folder is not empty, or does not exist
                 for folder in (directory, *directory.relative_to(Path.cwd()).parents[:-1]):
                     folder.rmdir()
 
 
 def refuse_unknown_keys(name: str, arguments: Sequence[str]) -> None:
-    """Stop at an override of a key that the configuration lacks, and name the nearest one.
+    """Raise for an override of an unknown key, and name the most similar key.
 
     Args:
         name: of the recipe.
@@ -92,7 +92,7 @@ def refuse_unknown_keys(name: str, arguments: Sequence[str]) -> None:
     given = [text for text in arguments if "=" in text and not text.startswith("-")]
     for override in OverridesParser.create().parse_overrides(given):
         root = override.key_or_group.partition("@")[0]
-        # Below a component, Hydra knows the keys: which there are depends on the choice.
+        # The keys of a component depend on the choice: Hydra checks those.
         first = root.partition(".")[0]
         key = root if any(name.startswith(f"{first}.") for name in known) else first
         if key not in known and not key.startswith("hydra"):

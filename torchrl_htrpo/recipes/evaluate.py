@@ -29,17 +29,17 @@ from torchrl_htrpo.records.trusted import load_config
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Evaluate a policy, configured by the command line."""
     run_recipe("evaluate", measure)
 
 
 def play() -> None:
-    """Record as the command line says."""
+    """Record a policy, configured by the command line."""
     run_recipe("play", record)
 
 
 def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
-    """A trained policy, ready to act.
+    """Load a trained policy.
 
     Reads tensors and JSON only, and builds known components only: no code that lies in the folder is run. The policy
     samples its actions unless ``set_exploration_type`` asks for the greedy ones.
@@ -62,7 +62,7 @@ def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> T
 
 
 def measure(cfg: DictConfig) -> str:
-    """The success rate of a policy over many episodes, in one line."""
+    """Measure the success rate of a policy over many episodes; return it as one line."""
     trained = configuration_of(cfg.run, cfg.device)
     torch.manual_seed(cfg.seed)
     with closing(make_env(trained, cfg.seed, num_envs=trained.num_envs)) as env:
@@ -80,7 +80,7 @@ def measure(cfg: DictConfig) -> str:
 
 
 def record(cfg: DictConfig) -> str:
-    """Write a GIF of a policy; returns where it is."""
+    """Write a GIF of a policy; return its path."""
     trained = configuration_of(cfg.run, cfg.device)
     torch.manual_seed(cfg.seed)
     with closing(make_env(trained, cfg.seed)) as env:
@@ -92,7 +92,7 @@ def record(cfg: DictConfig) -> str:
 
 
 def configuration_of(run: Path | str, device: str) -> DictConfig:
-    """The configuration that a run was trained with."""
+    """Load the configuration of a run."""
     trained = load_config(Path(run))
     if "goal_task" not in trained:
         raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
@@ -100,14 +100,14 @@ def configuration_of(run: Path | str, device: str) -> DictConfig:
 
 
 def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:
-    """The environment of a run, in this process."""
+    """Create the environment of a run in this process."""
     chosen = {"num_envs": num_envs, "num_workers": 0}
     settings = {key: value for key, value in chosen.items() if key in trained.env}
     return TransformedEnv(instantiate(trained.env, seed=seed, **settings), FiniteGuard())
 
 
 def refuse_undrawable(env: EnvBase, name: str) -> None:
-    """Refuse an environment that cannot draw itself, before anything else is done."""
+    """Raise if an environment cannot be rendered."""
     try:
         env.reset()
         env.render(width=16, height=16)

@@ -40,17 +40,17 @@ STORED_AFTER = ("observation", "achieved_goal", "desired_goal", "reward", "termi
 
 
 def main() -> None:
-    """Train as the command line says."""
+    """Train, configured by the command line."""
     run_recipe("her", train)
 
 
 def train(cfg: DictConfig) -> str:
-    """Train as configured; return the run in one line."""
+    """Train with a configuration; return the result as one line."""
     return build(cfg).train()
 
 
 def build(cfg: DictConfig) -> HERTrainer:
-    """The trainer of a configuration."""
+    """Create the trainer of a configuration."""
     validate(cfg, HERConfig)
     seed_everything(cfg.seed)
     env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
@@ -62,7 +62,7 @@ def build(cfg: DictConfig) -> HERTrainer:
 
 
 class HERTrainer(Trainer):
-    """Store whole episodes, relabel a share of what is drawn from them, and update the agent on it.
+    """Store episodes, sample and relabel rows of them, and update the agent.
 
     Args:
         cfg: the configuration.
@@ -110,7 +110,7 @@ class HERTrainer(Trainer):
         )
 
     def update(self, batch: TensorDictBase) -> Metrics:
-        """Store the episodes of a batch, then update on rows of stored ones."""
+        """Store the episodes of a batch, then update on rows of stored episodes."""
         batch = batch.reshape(-1, self.cfg.horizon)
         self.replay.extend(batch.select(*STORED, *(("next", key) for key in STORED_AFTER)))
         if isinstance(self.encode.module, GoalNormalizer):
@@ -139,7 +139,7 @@ class HERTrainer(Trainer):
 
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agent]:
-    """What turns observation and goal into features, and the agent on top of it.
+    """Create the encoder of observation and goal, and the agent.
 
     The features are made outside the loss: TorchRL's target updates leave buffers alone, so a normaliser inside the
     target networks would keep the statistics it was born with.
@@ -151,22 +151,22 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agen
 
 
 class Join(nn.Module):
-    """Features without a normaliser."""
+    """Concatenate observation and goal without normalisation."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Join along the last dimension."""
+        """Concatenate along the last dimension."""
         return torch.cat(inputs, -1)
 
 
 def bound_targets(loss: LossModule, task: GoalTask, gamma: float, success_terminates: bool) -> None:
-    """Give a loss one-step targets within what the rewards of the task add up to; an end at a success pays it once."""
+    """Give a loss one-step targets within the range of the task's returns; a final success pays once."""
     low, high = task.reward_range
     low, high = low / (1 - gamma), high if success_terminates else high / (1 - gamma)
     network = loss.actor_critic if isinstance(loss, DDPGLoss) else loss.value_network
     loss.make_value_estimator(BoundedTD0, gamma=gamma, value_network=network, low=low, high=high)
-    loss.set_keys()  # tells the estimator where the loss keeps its values
+    loss.set_keys()  # passes the loss's keys to the estimator
 
 
 def total(losses: TensorDictBase) -> Tensor:
-    """The sum of a loss's terms; its other entries are diagnostics."""
+    """Sum the terms of a loss; the other entries are diagnostics."""
     return torch.stack([value for key, value in losses.items() if key.startswith("loss")]).sum()

@@ -38,17 +38,17 @@ from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, 
 
 
 def main() -> None:
-    """Train as the command line says."""
+    """Train, configured by the command line."""
     run_recipe("htrpo", train)
 
 
 def train(cfg: DictConfig) -> str:
-    """Train as configured; return the run in one line."""
+    """Train with a configuration; return the result as one line."""
     return build(cfg).train()
 
 
 def build(cfg: DictConfig) -> HTRPOTrainer:
-    """The trainer of a configuration."""
+    """Create the trainer of a configuration."""
     validate(cfg, HTRPOConfig)
     seed_everything(cfg.seed)
     if cfg.onednn and torch.device(cfg.device).type == "cpu":
@@ -94,7 +94,7 @@ def build(cfg: DictConfig) -> HTRPOTrainer:
 
 
 def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
-    """The evaluations that a configuration of a goal task asks for."""
+    """Create the evaluator of a configuration."""
     return Evaluator(
         env,
         task,
@@ -110,7 +110,7 @@ def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
 
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDictSequential, ValueOperator]:
-    """Policy and critic; where observations are vectors they share one normaliser."""
+    """Create policy and critic, with a shared normaliser if observations are vectors."""
     shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
     goal_size = env.observation_spec["desired_goal"].shape[-1]
     if len(shape) > 1:
@@ -128,7 +128,7 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDic
 def make_pixel_encoders(
     cfg: DictConfig, shape: torch.Size, goal_size: int
 ) -> tuple[PixelGoalEncoder, PixelGoalEncoder]:
-    """A trunk for the policy's pictures and one for the critic's, after which the goal comes."""
+    """Create the pixel encoders of policy and critic."""
     goal = RunningNormalizer(goal_size, cfg.input_clip) if cfg.normalize else None
     trunks: list[nn.Module] = [orthogonal_(instantiate(cfg.trunk), last_gain=2**0.5) for _ in range(2)]
     make = partial(PixelGoalEncoder, shape=shape, goal_size=goal_size, goal_normalizer=goal)

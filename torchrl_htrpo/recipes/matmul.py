@@ -1,4 +1,4 @@
-"""Who multiplies float32 matrices on the CPU."""
+"""Select the CPU matmul backend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def use_onednn(tolerance: float = 1e-6) -> bool:
-    """Let oneDNN multiply float32 matrices on the CPU, if it does so in float32.
+    """Use oneDNN for float32 matrix products on the CPU, if it computes them in float32.
 
     On x86 PyTorch leaves them to MKL, which does without AVX-512 on AMD's processors; on one of them oneDNN was 1.4 to
     2.1 times faster (``docs/performance.md``). The setting that hands them over also allows oneDNN bfloat16, which it

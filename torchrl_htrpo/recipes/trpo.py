@@ -32,19 +32,19 @@ from torchrl_htrpo.trainers.base import Metrics, check_divergence
 
 
 def main() -> None:
-    """Train as the command line says."""
+    """Train, configured by the command line."""
     run_recipe("trpo", train)
 
 
 def train(cfg: DictConfig) -> str:
-    """Train as configured; return the run in one line."""
+    """Train with a configuration; return the result as one line."""
     validate(cfg, TRPOConfig)
     seed_everything(cfg.seed)
     return TRPOTrainer(cfg, make_env(cfg)).train()
 
 
 def make_env(cfg: DictConfig) -> EnvBase:
-    """A few environments one after another; on few cores processes cost more than they bring."""
+    """Create environments that run in this process: workers cost more than they save here."""
     envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed, device="cpu")
     return TransformedEnv(envs, Compose(FiniteGuard(), RewardSum(), StepCounter()))
 
@@ -93,7 +93,7 @@ class TRPOTrainer(Trainer):
         }
 
     def fit_critic(self, rows: TensorDictBase) -> float:
-        """Some passes over the rows; returns the last loss."""
+        """Fit the critic for some epochs; return the last loss."""
         for _ in range(self.settings.epochs):
             for part in torch.randperm(len(rows), device=rows.device).split(self.settings.batch_size):
                 loss = self.objective.loss_critic(rows[part])
@@ -101,7 +101,7 @@ class TRPOTrainer(Trainer):
         return loss.item()
 
     def episode_metrics(self, batch: TensorDictBase) -> Metrics:
-        """Return and length of the episodes that ended in a batch, if any did."""
+        """Return and length of the episodes that ended in a batch; empty if none did."""
         ended = batch["next", "done"].squeeze(-1)
         if not ended.any():
             return {}
@@ -114,17 +114,17 @@ class TRPOTrainer(Trainer):
         return super().components() | {"critic": self.critic, "critic_optimizer": self.critic_optimizer}
 
     def is_over(self, steps: int) -> bool:
-        """The last batch may go beyond the budget."""
+        """Whether the budget is used; the last batch may exceed it."""
         return steps >= self.total_steps
 
     def make_run(self) -> Run:
-        """A record that knows the last return."""
+        """Create the record of the run, with the last return as its headline."""
         run = super().make_run()
         run.progress["episode_return"] = float("nan")
         return run
 
     def result(self) -> str:
-        """The run in one machine-readable line."""
+        """The result of the run as one machine-readable line."""
         found = self.run.progress
         return (
             f"RESULT return={found['episode_return']:.1f} env_steps={found['steps']:.0f} seconds={found['seconds']:.0f}"

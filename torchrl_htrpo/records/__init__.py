@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, checkpoints, provenance, pictures."""
+"""Records of a run: metrics, checkpoints, provenance, plots."""
 
 from torchrl_htrpo.records.checkpoints import EnvRandomness, StoredItems
 from torchrl_htrpo.records.plots import plot_learning_curve

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: which are kept, which are intact, and which a run may go on from."""
+"""Manage the checkpoints of a run: keep, verify, compare, remove."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torchrl_htrpo.records.sealed import DamagedCheckpoint, check_seal
 
 
 class EnvRandomness:
-    """The random state of an environment, for a checkpoint: the goals and starts still to come.
+    """Save and restore the random state of an environment, which determines its next starts and goals.
 
     Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
 
@@ -37,17 +37,17 @@ class EnvRandomness:
         self.env = env
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state."""
+        """Get the state."""
         return self.env.rng_state() if hasattr(self.env, "rng_state") else {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take the state back."""
+        """Restore the state."""
         if hasattr(self.env, "set_rng_state"):
             self.env.set_rng_state(state)
 
 
 class StoredItems:
-    """What a replay buffer holds, for a checkpoint: tensors only, and no more of them than there are.
+    """Save and restore the items of a replay buffer, without the unused part of its storage.
 
     TorchRL's own dump of a buffer writes the storage at its full size and a pickle beside it.
 
@@ -69,7 +69,7 @@ class StoredItems:
         self.buffer = buffer
 
     def state_dict(self) -> dict[str, Any]:
-        """The items, and where the next one goes."""
+        """Get the items and the position of the next one."""
         if not len(self.buffer):
             return {}
         items, cursor = self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"]
@@ -77,16 +77,16 @@ class StoredItems:
         return {"items": items.to_dict(), **sizes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the items back."""
+        """Restore the items."""
         self.buffer.empty()
         if state:
             self.buffer.extend(TensorDict(state["items"], batch_size=state["batch_size"].tolist()))
-            if len(self.buffer) == self.buffer.storage.max_size:  # else it is behind the last item
+            if len(self.buffer) == self.buffer.storage.max_size:  # otherwise the next item follows the last one
                 self.buffer.writer.load_state_dict({"_cursor": int(state["cursor"])})
 
 
 def checkpoints_of(directory: Path) -> CheckpointRotation:
-    """The checkpoints of a run: the last two, and the one of the best evaluated policy.
+    """Create the checkpoint rotation of a run: keep the last two, and the one of the best evaluated policy.
 
     Args:
         directory: the run's folder.
@@ -98,7 +98,7 @@ def checkpoints_of(directory: Path) -> CheckpointRotation:
 
 
 def stored_checkpoints(directory: Path) -> list[Path]:
-    """The checkpoint folders of a run, oldest first, damaged or not. Anything else beside them is ignored.
+    """List the checkpoint folders of a run, oldest first, damaged ones included.
 
     Args:
         directory: the run's folder.
@@ -108,7 +108,7 @@ def stored_checkpoints(directory: Path) -> list[Path]:
 
 
 def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
-    """The newest checkpoint whose files are all as they were written; each damaged one is warned about.
+    """Find the newest intact checkpoint; warn about each damaged one.
 
     Args:
         directory: the run's folder.
@@ -150,7 +150,7 @@ def set_damaged_aside(directory: Path) -> None:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested configurations.
+    """List the differences of two nested configurations.
 
     Example:
         >>> differences({"gamma": 0.98, "critic": {"lr": 0.1}}, {"gamma": 0.9, "critic": {"lr": 0.1}})
@@ -162,7 +162,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
-    """See that a checkpoint is of the same configuration and versions.
+    """Raise if a checkpoint has another configuration or other versions.
 
     Args:
         path: the checkpoint.
@@ -179,7 +179,7 @@ def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a kill left of checkpoints half written or half removed."""
+    """Remove incomplete checkpoints that a killed process left."""
     for rest in (directory / "checkpoints").glob(".*checkpoint-*"):
         if rest.is_dir() and not rest.is_symlink():
             shutil.rmtree(rest)

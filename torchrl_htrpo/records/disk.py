@@ -14,7 +14,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def name_full_disk(folder: Path, size: int | None = None) -> Iterator[None]:
-    """Say which folder was written to, and how much, when there is no room for it.
+    """Add the folder and its free space to the error of a full disk.
 
     Args:
         folder: what is written to.
@@ -36,7 +36,7 @@ def name_full_disk(folder: Path, size: int | None = None) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write a file, down to the disk.
+    """Write a file and flush it to the disk.
 
     Args:
         path: the file.
@@ -56,7 +56,7 @@ def write_file(path: Path, data: bytes) -> Path:
 
 
 def replace_file(path: Path, data: bytes) -> Path:
-    """Write a file that a kill or a power loss leaves either as it was or complete.
+    """Replace a file atomically: a kill or a power loss leaves the old file or the new one.
 
     Args:
         path: the file.
@@ -71,7 +71,7 @@ def replace_file(path: Path, data: bytes) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files down to the disk, where the system can."""
+    """Flush a folder's entries to the disk, where the system supports it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder."""
+"""Lock the folder of a run for one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchrl_htrpo._errors import refusal
 
 
 class FolderLock:
-    """Holds a folder for this process. The system frees it when the process ends, however it ends.
+    """Lock a folder for this process; the system releases the lock when the process ends.
 
     Args:
         directory: the folder, which must exist when it is acquired.
@@ -35,7 +35,7 @@ class FolderLock:
         self._lock = FileLock(self.path)
 
     def acquire(self) -> None:
-        """Take the folder.
+        """Lock the folder.
 
         Raises:
             RuntimeError: if another run has it, naming its process.
@@ -47,11 +47,11 @@ class FolderLock:
             holder = self.path.read_text() or "another process"
             raise RuntimeError(f"{refusal('Run', 'directory', expected, str(self.directory))} ({holder})") from error
         if isinstance(self._lock, SoftFileLock):
-            return  # no flock on this file system: the file is the lock, and filelock writes it
+            return  # without flock, the existence of the file is the lock, and filelock writes the file
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}")
 
     def release(self) -> None:
-        """Give the folder back, if this object has it. The file stays, as filelock wants it."""
+        """Release the lock, if this object holds it. The file stays, as in filelock."""
         if self._lock.is_locked:
             self._lock.release()

@@ -1,4 +1,4 @@
-"""Pictures of learning."""
+"""Plots of learning curves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torchrl_htrpo.records.tables import Table
 
 
 def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str = "eval/success") -> Path:
-    """Draw a metric of a run against environment steps, with its interval and its exploring counterpart if logged.
+    """Plot a metric of a run over environment steps, with its interval and its training counterpart if logged.
 
     Args:
         table: metrics with ``metric``, perhaps ``<metric>_low`` and ``<metric>_high``, perhaps ``train/...`` for
@@ -37,7 +37,7 @@ def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str =
         axes.set(ylabel="success rate", ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    draft = path.with_name(f".{path.name}")  # a kill leaves the picture before
+    draft = path.with_name(f".{path.name}")  # replace the plot atomically
     figure.savefig(draft, dpi=150)
     return draft.replace(path)
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, machine."""
+"""Provenance of a result: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries this process has loaded.
+    """Get the versions of Python and of the libraries that this process has loaded.
 
     Example:
         >>> sorted(versions().keys() & {"python", "torch", "torchrl"})
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of the library's folder, ``-dirty`` if files differ from it; None outside a repository."""
+    """Get the git commit of the library's folder, with ``-dirty`` if files differ; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
@@ -61,7 +61,7 @@ def machine() -> dict[str, str | int]:
 
 
 def provenance() -> dict[str, object]:
-    """Versions, commit and machine, ready for JSON."""
+    """Get versions, commit and machine as JSON values."""
     return {"versions": versions(), "commit": commit(), "machine": machine()}
 
 

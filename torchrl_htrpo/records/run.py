@@ -1,4 +1,4 @@
-"""A training run on disk: metrics, progress, checkpoints."""
+"""Record a training run on disk: metrics, progress, checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from torchrl_htrpo.records.tables import check_name, forget_after, read_scalars,
 
 
 class Run:
-    """One run: a folder with metrics, a learning curve and checkpoints, and a progress bar.
+    """Record one run in a folder: metrics, learning curve, checkpoints; show a progress bar.
 
     In the folder: ``checkpoints/`` (the last two complete iterations and the best examined one), ``metrics.csv`` (one
     row per step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and what the logger
@@ -89,7 +89,7 @@ class Run:
         self._since = time.monotonic()
 
     def begin(self) -> int:
-        """Begin in this folder, which holds no complete iteration of another run.
+        """Start a new run in this folder.
 
         Returns:
             The environment steps done: none.
@@ -107,7 +107,7 @@ class Run:
             return self._start(0)
 
     def restore(self) -> int:
-        """Go on from the newest intact checkpoint: load every component, and forget what was logged after it.
+        """Resume from the newest intact checkpoint: load every component, and drop metrics logged after it.
 
         Nothing is created or changed before the checkpoint is accepted. Damaged checkpoints are warned about and
         renamed to ``damaged-...``.
@@ -156,13 +156,13 @@ class Run:
             raise
 
     def close(self) -> None:
-        """Give the folder back to other processes."""
+        """Release the folder for other processes."""
         self.bar.close()
         self._lock.release()
 
     @property
     def iterations(self) -> int:
-        """Iterations logged so far."""
+        """Number of logged iterations."""
         return int(self.progress["iterations"])
 
     def __enter__(self) -> Run:
@@ -215,18 +215,18 @@ class Run:
                 logger.log_scalar(name, value, step=steps)
 
     def show(self, **figures: float) -> None:
-        """Show figures beside the progress bar."""
+        """Show metrics beside the progress bar."""
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
 
     def save(self) -> None:
-        """Write a checkpoint, complete or not at all; keep the last two, and the best that was examined."""
+        """Write a checkpoint atomically; keep the last two, and the one with the best evaluation."""
         success = self.progress["success"] if self._examined else -1.0
         self.rotation.save(
             self.checkpoint, step=int(self.progress["steps"]), metadata={**self.identity, "success": success}
         )
 
     def draw(self) -> None:
-        """Write the table of metrics, and the learning curve once there is something to draw.
+        """Write the table of metrics, and the learning curve if its metric was logged.
 
         Raises:
             RuntimeError: if rows that this process logged are gone.
@@ -244,11 +244,11 @@ class Run:
 
     @property
     def success(self) -> float:
-        """The last examined success rate, -1 before the first."""
+        """Success rate of the last evaluation, -1 before the first."""
         return self.progress["success"]
 
     def result(self) -> str:
-        """The run in one machine-readable line."""
+        """The result of the run as one machine-readable line."""
         return (
             f"RESULT success={self.success:.3f} episodes={self.progress['episodes']:.0f} "
             f"env_steps={self.progress['steps']:.0f} seconds={self.progress['seconds']:.0f}"
@@ -256,7 +256,7 @@ class Run:
 
 
 def _starts(record: Path) -> list[Any]:
-    """The starts that ``run.json`` tells of; none if it is missing or torn, for it is a record and no more."""
+    """Read the starts in ``run.json``; empty if it is missing or damaged, since training does not need it."""
     try:
         return list(json.loads(record.read_bytes())["starts"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Checkpoints with the size and SHA-256 of every file, written down to the disk before they appear."""
+"""Checkpoints with the size and SHA-256 of every file, flushed to the disk before they appear."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SEAL = "checksums.json"
 
 
 class DamagedCheckpoint(ValueError):  # noqa: N818  (the checkpoint is what is wrong)
-    """A file of a checkpoint is missing, cut, or changed; or the checkpoint is of another format."""
+    """A file of a checkpoint is missing, truncated or changed, or the checkpoint has another format."""
 
 
 class SealedCheckpoint(Checkpoint):
-    """TorchRL's checkpoint in a format that cannot say code, sealed against damage.
+    """TorchRL's checkpoint in a format without executable content, with checksums of every file.
 
     ``checksums.json`` holds size and SHA-256 of every other file. It protects from damage, not from a forger: whoever
     can write the files can write the seal too, and can change the numbers, but cannot make them run.
@@ -50,7 +50,7 @@ class SealedCheckpoint(Checkpoint):
             self.register(name, component, adapter=None if isinstance(component, dict) else StateAdapter())
 
     def save(self, path: str | Path, **kwargs: Any) -> Path:
-        """Write a checkpoint that appears at once and complete.
+        """Write a checkpoint atomically.
 
         Args:
             path: its folder.
@@ -77,7 +77,7 @@ class SealedCheckpoint(Checkpoint):
         return final
 
     def load(self, path: str | Path, **kwargs: Any) -> CheckpointLoadResult:
-        """Load a checkpoint, after checking every file of it.
+        """Verify every file of a checkpoint, then load it.
 
         Args:
             path: its folder.
@@ -94,7 +94,7 @@ class SealedCheckpoint(Checkpoint):
 
 
 def check_seal(folder: Path) -> None:
-    """Check size and SHA-256 of every file of a checkpoint. Other files beside them are not looked at.
+    """Verify size and SHA-256 of every file of a checkpoint; ignore other files.
 
     Args:
         folder: of the checkpoint.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during training: finish the iteration, then stop."""
+"""Handle SIGINT and SIGTERM during training: finish the iteration, then stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class StopSignals:
-    """Record the first SIGINT or SIGTERM, so that a loop can save and leave; a second one interrupts at once.
+    """Record the first SIGINT or SIGTERM, so that a loop can save and stop; interrupt at the second one.
 
     A signal that the process ignores stays ignored (``nohup``). Outside the main thread nothing is changed, because
     Python handles signals there only.
@@ -31,12 +31,12 @@ class StopSignals:
         self._previous: dict[signal.Signals, _Handler] = {}
 
     def __bool__(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal arrived."""
         return self.received is not None
 
     @property
     def exit_code(self) -> int:
-        """The exit code that a shell expects of a process that ended by this signal; 0 if none came."""
+        """Exit code by the shell's convention for this signal; 0 without a signal."""
         return 0 if self.received is None else 128 + self.received
 
     def __enter__(self) -> StopSignals:
@@ -60,5 +60,5 @@ class StopSignals:
         if self:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        # Straight to stderr: the interrupted code may hold the lock of a logger or of a buffered stream.
+        # Write to the file descriptor: the interrupted code may hold the lock of a logger or of a buffered stream.
         os.write(2, f"\n{self.received.name}: stopping after this iteration; once more to stop now\n".encode())

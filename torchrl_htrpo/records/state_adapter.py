@@ -1,4 +1,4 @@
-"""State dictionaries as safetensors and JSON: a format that cannot say code."""
+"""Save state dictionaries as safetensors and JSON, which hold no executable content."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StateAdapter(CheckpointAdapter):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
-        """Read a state and give it to ``component.load_state_dict``.
+        """Read a state and pass it to ``component.load_state_dict``.
 
         Args:
             component: what to load into.
@@ -90,7 +90,7 @@ def _encode(value: Any, path: tuple[object, ...], tensors: dict[str, Tensor]) ->
         name = "/".join(map(str, path))
         if name in tensors:
             raise TypeError(refusal("StateAdapter", "state", "of distinct paths", name))
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()  # a copy: safetensors refuses shared memory
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()  # copy: safetensors refuses shared memory
         return {"tensor": name}
     if isinstance(value, Mapping):
         if not all(type(key) in (str, int) for key in value):

@@ -1,4 +1,4 @@
-"""The metrics of a run as one table."""
+"""Read and write the metrics of a run as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Table = dict[str, list[tuple[int, float]]]
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no path below the folder of the metrics.
+    """Raise if the name of a metric is not a path below the folder of the metrics.
 
     Args:
         name: of a metric, such as ``eval/success``.
@@ -30,7 +30,7 @@ def check_name(name: str) -> None:
 
 
 def read_scalars(directory: Path) -> Table:
-    """Read what TorchRL's CSV logger wrote: one file per metric, one line ``step,value`` per entry.
+    """Read the files of TorchRL's CSV logger: one per metric, with lines ``step,value``.
 
     Args:
         directory: the logger's ``scalars`` folder. Hidden files, links and files of another form are left out.
@@ -42,7 +42,7 @@ def read_scalars(directory: Path) -> Table:
 
 
 def forget_after(directory: Path, step: int) -> None:
-    """Drop what TorchRL's CSV logger wrote after a step, so that a resumed run has every row once.
+    """Drop entries of TorchRL's CSV logger after a step, so that a resumed run has every row once.
 
     Args:
         directory: the logger's ``scalars`` folder.
@@ -60,20 +60,20 @@ def _scalar_files(directory: Path) -> dict[str, tuple[Path, list[tuple[int, floa
             continue
         try:
             found[inner.with_suffix("").as_posix()] = path, _rows(path)
-        except ValueError:  # UnicodeDecodeError is one
+        except ValueError:  # includes UnicodeDecodeError
             torchrl_logger.warning(f"Run: {path} is not a file of metrics; it is left out")
     return found
 
 
 def _rows(path: Path) -> list[tuple[int, float, str]]:
-    """Steps, values and lines of a file, without a last line that a kill cut short."""
+    """Read steps, values and lines of a file, without an incomplete last line."""
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     cells = [line.rstrip("\n").split(",") for line in lines]
     return [(int(step), float(value), line) for (step, value), line in zip(cells, lines, strict=True)]
 
 
 def write_table(table: Table, path: Path) -> Path:
-    """Write metrics as one wide CSV: a row per step, a column per metric, empty where there is none.
+    """Write metrics as one wide CSV: a row per step, a column per metric, empty cells for missing values.
 
     Args:
         table: metrics, as :func:`read_scalars` gives them.
@@ -100,7 +100,7 @@ def write_table(table: Table, path: Path) -> Path:
 
 
 def read_table(path: Path) -> Table:
-    """Read a file of :func:`write_table`."""
+    """Read a file that :func:`write_table` wrote."""
     table: Table = defaultdict(list)
     with path.open(newline="") as lines:
         for row in csv.DictReader(lines):

@@ -1,4 +1,4 @@
-"""Read the configuration of a run that may come from a stranger."""
+"""Load the configuration of an untrusted run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from torchrl_htrpo._errors import refusal
 
-# Exact names: a prefix would reach every module that a file of the package imports (`torchrl_htrpo.x.os.system`).
+# List exact names: a prefix would allow every module that the package imports (`torchrl_htrpo.x.os.system`).
 OURS = {
     "envs": """
         BitFlipEnv DetourEnv EqualGoals GearShiftEnv GoalTask GridMazeEnv HiddenGapEnv WithinDistance make_goal_env
@@ -43,7 +43,7 @@ _LOOKUPS = {"hydra.utils.get_method", "hydra.utils.get_class"}
 
 
 def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
-    """Read the configuration that a run was trained with, and refuse one that names anything but known components.
+    """Load the configuration of a run; raise if it names anything but known components.
 
     Args:
         directory: the run's folder.
@@ -70,7 +70,7 @@ def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
 
 
 def refuse_foreign_targets(config: object, *, trusted: Iterable[str] = ()) -> None:
-    """Refuse a configuration with a ``_target_`` that is not a known component.
+    """Raise if a ``_target_`` of a configuration is not a known component.
 
     Args:
         config: of dicts and lists, without references.

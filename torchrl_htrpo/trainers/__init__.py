@@ -1,4 +1,4 @@
-"""Training: a loop that collects, updates, evaluates and saves, and HTRPO's update in it."""
+"""Trainers: a base loop that collects, updates, evaluates and saves, and HTRPO."""
 
 from torchrl_htrpo.trainers.base import Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.evaluator import Evaluator

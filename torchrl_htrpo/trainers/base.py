@@ -1,4 +1,4 @@
-"""What every training run repeats: collect, update, log, evaluate, save."""
+"""Base class of trainers: collect, update, log, evaluate, save."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Metrics = dict[str, float]
 
 
 class Trainer:
-    """Collect batches, update on each, log, evaluate and save, until the budget of environment steps is used.
+    """Base class: collect, update, log, evaluate and save, until the budget of environment steps is used.
 
     A subclass says what an update is (:meth:`update`) and what a checkpoint holds (:meth:`components`). The surface is
     that of ``torchrl.trainers.Trainer`` (``train``, ``register_op``); the record is a :class:`~torchrl_htrpo.Run`, so
@@ -101,29 +101,29 @@ class Trainer:
         )
 
     def update(self, batch: TensorDictBase) -> Metrics:
-        """One update on a batch as it was collected; returns what is logged."""
+        """Update on a collected batch; return metrics."""
         raise NotImplementedError
 
     def components(self) -> dict[str, object]:
-        """What a checkpoint holds, by name."""
+        """Components of a checkpoint, by name."""
         return {"actor": self.actor, "env": EnvRandomness(self.env)}
 
     def warm_up(self) -> int:
-        """Prepare a new run; returns the environment steps used."""
+        """Prepare a new run; return the number of environment steps used."""
         return 0
 
     def is_over(self, steps: int) -> bool:
-        """Whether the budget is used after so many steps."""
+        """Whether the budget is used after a number of steps."""
         return steps + self.batch_steps > self.total_steps
 
     def make_run(self) -> Run:
-        """The record of this run."""
+        """Create the record of this run."""
         return Run(
             self.directory, self.total_steps, components=self.components(), headline=self.headline, **self._record
         )
 
     def result(self) -> str:
-        """The run in one machine-readable line."""
+        """The result of the run as one machine-readable line."""
         return self.run.result()
 
     def register_op(self, dest: Hook, op: Callable[..., Any]) -> None:
@@ -142,7 +142,7 @@ class Trainer:
         self._hooks[dest].append(op)
 
     def train(self) -> str:
-        """Train to the end of the budget, or until the evaluator's target is reached; return :meth:`result`."""
+        """Train until the budget is used or the evaluator's target is reached; return :meth:`result`."""
         self.run = self.make_run()
         steps = self.run.restore() if self.resume else self.run.begin()
         if not self.resume:
@@ -161,7 +161,7 @@ class Trainer:
         return self.result()
 
     def _iterate(self, batch: TensorDictBase, steps: int) -> bool:
-        """Update, log, evaluate, save; returns whether this was the last iteration."""
+        """Update, log, evaluate and save; return whether this was the last iteration."""
         for op in self._hooks["batch_process"]:
             batch = op(batch)
         metrics = self.update(batch)
@@ -192,7 +192,7 @@ class Trainer:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down a loss; a gradient with NaN or inf raises instead of reaching the parameters.
+    """Take one gradient step on a loss; raise if the gradient has NaN or inf.
 
     Args:
         optimizer: holds the parameters.
@@ -210,12 +210,12 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # clips nothing
+    clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # an infinite bound: only compute the norm and check it
     optimizer.step()
 
 
 def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
-    """Refuse a divergence that the policy's distribution does not have, before anything is collected.
+    """Raise if the policy's distribution does not support a divergence.
 
     Args:
         divergence: of the policy.
@@ -237,6 +237,6 @@ def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictS
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's random numbers."""
+    """Seed the random numbers of Python, NumPy and PyTorch."""
     for function in (random.seed, np.random.seed, torch.manual_seed):
         function(seed)

@@ -1,4 +1,4 @@
-"""When and how a policy is evaluated during training."""
+"""Evaluate a policy during training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchrl_htrpo.evaluation.rollout import evaluate
 
 @dataclass
 class Evaluator:
-    """Evaluate a policy every few iterations and at the end, always on the same starts and goals.
+    """Evaluate a policy every few iterations and at the end, on the same starts and goals each time.
 
     Args:
         env: an environment of its own, not the one that is collected from.
@@ -57,7 +57,7 @@ class Evaluator:
         return last or iteration % self.every == 0
 
     def __call__(self, actor: TensorDictModuleBase, last: bool) -> dict[str, float]:
-        """The figures of one evaluation, ready to log."""
+        """Evaluate the policy; return metrics."""
         found = evaluate(
             self._env,
             actor,

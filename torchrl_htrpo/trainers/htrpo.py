@@ -29,10 +29,10 @@ from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipelin
 
 
 class Steps(Protocol):
-    """An optimizer that steps on a problem, such as :class:`TrustRegionOptimizer`."""
+    """Protocol: an optimizer of a problem, such as :class:`TrustRegionOptimizer`."""
 
     def step(self, problem: TrustRegionProblem) -> StepResult:
-        """Move the parameters."""
+        """Take a step."""
 
 
 class HTRPOTrainer(Trainer):
@@ -146,19 +146,19 @@ class HTRPOTrainer(Trainer):
         }
 
     def trajectories(self, batch: TensorDictBase) -> TensorDictBase:
-        """Rows ``[N, horizon]`` as trajectories; where an episode ended early, with a mask."""
+        """Split rows ``[N, horizon]`` into trajectories, with a mask if an episode ended early."""
         early = batch["next", "done"][:, :-1].any()
         return split_trajectories(batch) if early else batch
 
     def remember(self, batch: TensorDictBase) -> TensorDictBase:
-        """Store a batch in place of the oldest; return all that are stored."""
+        """Store a batch in place of the oldest; return all stored batches."""
         if self.replay is None:
             return batch
         self.replay.extend(batch)
         return self.replay.storage[: len(self.replay)]
 
     def fit_critic(self, relabelled: TensorDictBase) -> float:
-        """Fit the critic to its targets; returns the last loss."""
+        """Fit the critic to its targets; return the last loss."""
         keys = ("value_target", "importance_weight", MASK_KEY)
         targets = relabelled.select(*self.critic.in_keys, *keys)
         for minibatch in self.critic_rows.draws(targets, self.critic_updates):
@@ -167,14 +167,14 @@ class HTRPOTrainer(Trainer):
         return loss.item()
 
     def update_encoder(self, batch: TensorDictBase) -> None:
-        """Fold a batch into the statistics of the encoder."""
+        """Update the statistics of the encoder with a batch."""
         if self.encoder is not None:
             achieved = batch[self.task.next_achieved_goal]
             mask = batch.get(MASK_KEY, default=None)
             self.encoder.update(batch["observation"], achieved, batch[self.task.desired_goal], mask=mask)
 
     def batch_metrics(self, batch: TensorDictBase) -> Metrics:
-        """What the collected steps say of the policy."""
+        """Compute metrics of the collected steps."""
         real = validity(batch)
         return {
             "train/entropy": -batch[self.actor.log_prob_keys[0]][real].mean().item(),
@@ -190,7 +190,7 @@ class HTRPOTrainer(Trainer):
         return super().components() | networks | moments | replay
 
     def warm_up(self) -> int:
-        """Take the first statistics of the encoder from random steps."""
+        """Compute the first statistics of the encoder from random steps."""
         if not self.warmup_steps or self.encoder is None:
             return 0
         steps = self.warmup_steps // self.env.batch_size.numel()
@@ -207,6 +207,6 @@ class HTRPOTrainer(Trainer):
 
 
 def encoder_of(actor: nn.Module) -> GoalNormalizer | PixelGoalEncoder | None:
-    """The part of a policy that keeps statistics of its inputs, if there is one."""
+    """Find the encoder of a policy that keeps statistics of its inputs, if there is one."""
     kinds = (GoalNormalizer, PixelGoalEncoder)
     return next((module for module in actor.modules() if isinstance(module, kinds)), None)

@@ -1,4 +1,4 @@
-"""From collected trajectories to weighted, relabelled rows with advantages: one flow, one discount."""
+"""The transforms from collected trajectories to weighted, relabelled rows with advantages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torchrl_htrpo.objectives import GoalVTrace, StateValue
 
 
 class HindsightPipeline(nn.Module):
-    """Relabel and weigh a batch of trajectories, then value it.
+    """Relabel and weight a batch of trajectories, then compute values and advantages.
 
     Args:
         hindsight: goals, relabelling, weights: ``[N, T] -> [G, N, T]``.
@@ -30,7 +30,7 @@ class HindsightPipeline(nn.Module):
         self.hindsight, self.value, self.advantage = hindsight, value, advantage
 
     def forward(self, batch: TensorDictBase) -> TensorDictBase:
-        """Trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``."""
+        """Transform trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``."""
         with timeit("hindsight"):
             relabelled = self.hindsight(batch)
         with timeit("value"):
@@ -48,7 +48,7 @@ def hindsight_pipeline(
     chunk_size: int = 8192,
     **ratio: Any,
 ) -> HindsightPipeline:
-    """Build the transforms of HTRPO, all with the same discount.
+    """Create the transforms of HTRPO, all with the same discount.
 
     Args:
         actor: the policy.

@@ -1,4 +1,4 @@
-"""Goal-conditioned environments of any make: creation, batches, worker processes, checks."""
+"""Create goal-conditioned environments, batch them, run them in worker processes, and check their outputs."""
 
 from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
 from torchrl_htrpo.envs.adapters.factory import make_goal_env

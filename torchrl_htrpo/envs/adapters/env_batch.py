@@ -1,4 +1,4 @@
-"""Environments of any make as one: one after another in this process, or in worker processes."""
+"""Batch TorchRL and gymnasium environments, in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torchrl_htrpo.envs.adapters.scratch import ScratchFolder
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
-_LONGEST = 1e6  # seconds; operating systems wait no longer
+_LONGEST = 1e6  # seconds; the longest wait that operating systems accept
 _SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done_spec")
 
 
 class EnvBatch(EpisodeSeeds, EnvBase):
-    """Environments of any make as one: one after another in this process, or in worker processes.
+    """A batch of TorchRL or gymnasium environments, in this process or in worker processes.
 
     Episodes are seeded one by one, from the seed, the environment and the number of the episode: results do not depend
     on the number of workers, and :meth:`rng_state` is all it takes to go on with what would have come.
@@ -107,7 +107,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
 
     def _draw(self, index: int) -> int:
         episode = int(self._episode[index])
-        # Below 2**31: some simulators take no more.
+        # Some simulators accept seeds below 2**31 only.
         return int(np.random.SeedSequence([self._seed % 2**64, index, episode]).generate_state(1)[0] >> 1)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -121,7 +121,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         return self.pool.call(method, *args, **kwargs)
 
     def _inward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        # A copy: the inner environments take the reset mask out of what they are given.
+        # Copy: the inner environments remove the reset mask from their input.
         flat = tensordict.copy() if self.device is None else tensordict.to("cpu").copy()
         return flat.reshape(*self._lead, *self.batch_size[1:]).clear_device_()
 
@@ -130,7 +130,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         return flat.clone(False) if self.device is None else flat.to(self.device)
 
     def render(self, *, width: int, height: int) -> NDArray[np.uint8]:
-        """The picture of the first environment ``[H, W, 3]``.
+        """Render the first environment ``[H, W, 3]``.
 
         Args:
             width: in pixels.

@@ -46,7 +46,7 @@ def make_goal_env(
     device: torch.device | str | None = None,
     **kwargs: Any,
 ) -> EnvBase:
-    """Make a batch of goal-conditioned environments: whole episodes with correct terminal observations.
+    """Create a batch of goal-conditioned environments with correct terminal observations.
 
     Discrete actions of gymnasium are indices, and a ``Dict`` of actions lies below ``"action"``. What a gymnasium
     environment returns is checked before it is cast: rewards and observations must be real numbers of the declared
@@ -165,7 +165,7 @@ def _find(name: str) -> None:
     if module:
         import_module(module)
     if name not in gymnasium.registry and (name.startswith("Fetch") or find_spec("gymnasium_robotics")):
-        gymnasium.register_envs(import_module("gymnasium_robotics"))  # its ids register on import
+        gymnasium.register_envs(import_module("gymnasium_robotics"))  # the import registers its ids
     try:
         gymnasium.spec(name)
     except gymnasium.error.UnregisteredEnv as error:

@@ -84,7 +84,7 @@ class FiniteGuard(Transform):
         return tensordict
 
     def _fine(self, value: Tensor) -> Tensor:
-        return value.abs() <= self.limit  # false for nan
+        return value.abs() <= self.limit  # False for NaN
 
     def _check(self, tensordict: TensorDictBase, prefix: tuple[str, ...], steps: Tensor) -> None:
         for key, value in _numbers(tensordict):
@@ -101,7 +101,7 @@ def _where(value: Tensor, bad: Tensor, steps: Tensor, key: NestedKey) -> str:
 
 
 def _step_of_episode(done: Tensor) -> Tensor:
-    """Steps since the last end, from 1, ``[*B, T]``."""
+    """Number of each step in its episode, from 1, ``[*B, T]``."""
     count = torch.arange(1, done.shape[-1] + 1).expand(done.shape)
     ends = torch.where(done, count, 0).cummax(-1).values
     return count - torch.cat((torch.zeros_like(ends[..., :1]), ends[..., :-1]), -1)

@@ -1,4 +1,4 @@
-"""Turn gymnasium environments into TorchRL ones, and check what they return before it is cast."""
+"""Wrap gymnasium environments for TorchRL, and check their outputs before they are cast."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class CheckedEnv(gymnasium.Wrapper):
         self.told: set[str] = set()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment; the goal of its first observation is that of the episode."""
+        """Reset the environment and store the goal of the episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self.goal = None
         zeros = {key: np.zeros(space.shape, np.float32) for key, space in self.info.items()}
         return self._observed(observation, zeros | {key: info[key] for key in self.info if key in info}), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take an action as TorchRL gives it."""
+        """Take a step with an action in TorchRL's format."""
         observation, reward, terminated, truncated, info = self.env.step(self._unpacked(action))
         missing = [key for key in self.info if key not in info]
         if missing:
@@ -76,7 +76,7 @@ class CheckedEnv(gymnasium.Wrapper):
     def _unpacked(self, action: Any) -> Any:
         if self.nested:
             inner: Any = self.env.action_space
-            # TorchRL gives the only part of an action alone.
+            # TorchRL does not wrap an action of a single part in a dictionary.
             return action["action"] if isinstance(action, Mapping) else {next(iter(inner.spaces)): action}
         return action + self.first if self.first else action
 
@@ -91,7 +91,7 @@ class CheckedEnv(gymnasium.Wrapper):
         for key, space in known.items():
             self._check(key, space, found[key])
         goal: Any = found.get(_GOAL)
-        # A goal that is not finite is the FiniteGuard's to name.
+        # FiniteGuard reports goals that are not finite.
         if self.goal is not None and np.isfinite(goal).all() and not np.array_equal(self.goal, goal):
             expected = f"the {self.goal} of the episode's first step (give the environment fixed goals)"
             raise ValueError(refusal(self.name, _GOAL, expected, goal))
@@ -123,7 +123,7 @@ class CheckedEnv(gymnasium.Wrapper):
 
 
 def info_spaces(env: gymnasium.Env, keys: Sequence[str]) -> dict[str, spaces.Box]:
-    """The spaces of entries of ``info``, read from a reset and, for what it lacks, from one random step.
+    """Find the spaces of entries of ``info`` from a reset and, for entries missing there, from one random step.
 
     Args:
         env: the environment; its next reset starts a new episode.
@@ -151,7 +151,7 @@ def _number(owner: object, key: str, value: Any) -> np.ndarray:
 
 
 def from_gymnasium(env: gymnasium.Env, info_keys: Sequence[str] = ()) -> GymWrapper:
-    """Wrap a gymnasium environment for TorchRL; discrete actions are indices.
+    """Wrap a gymnasium environment for TorchRL, with discrete actions as indices.
 
     Args:
         env: the environment.

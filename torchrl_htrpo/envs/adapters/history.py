@@ -1,4 +1,4 @@
-"""What an episode has shown so far, beside each observation."""
+"""Add the history of observations to an environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo._errors import refusal
 def with_history(
     env: EnvBase, steps: int, *, observation: NestedKey = "observation", history: NestedKey = "history"
 ) -> TransformedEnv:
-    """Let an environment write the last observations of the episode, for a policy with a memory.
+    """Make an environment write the last observations of the episode, for a policy with a memory.
 
     Args:
         env: any environment.

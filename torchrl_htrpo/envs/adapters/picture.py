@@ -1,4 +1,4 @@
-"""Draw an environment, whatever its ``render`` takes."""
+"""Render environments that differ in the arguments of ``render``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchrl_htrpo._errors import refusal
 
 
 def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """Draw an environment in ``width`` x ``height`` pixels, or as large as fits there in its own proportions.
+    """Render an environment in ``width`` x ``height`` pixels, or at the largest size of its own aspect ratio within.
 
     Args:
         owner: who asks, for the message.
@@ -41,7 +41,7 @@ def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint
     sized = {"width", "height"} <= inspect.signature(render).parameters.keys()
     try:
         drawn = render(width=width, height=height) if sized else render()
-    except NotImplementedError:  # what gymnasium.Env does
+    except NotImplementedError:  # the default of gymnasium.Env
         drawn = None
     if not isinstance(drawn, np.ndarray):
         expected = 'one that returns pictures (make it with render_mode="rgb_array")'

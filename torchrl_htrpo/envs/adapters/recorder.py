@@ -1,4 +1,4 @@
-"""An environment that records what it is doing, for whoever finds its process gone."""
+"""Record the current operation of an environment in a file, to report it after its process has died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EnvFailure(RuntimeError):  # noqa: N818  (what failed is an environment, a
 
 @dataclass(frozen=True)
 class Record:
-    """What an environment was last seen doing.
+    """The last recorded operation of an environment.
 
     Args:
         index: of the environment.
@@ -41,8 +41,8 @@ class Record:
     trace: str
 
     def sentence(self, how: str) -> str:
-        """What happened to it, in words: what it says itself, or else ``how``."""
-        main = self.trace.rpartition("\nThread ")[2].splitlines()  # the main thread comes last
+        """Describe the failure: the recorded error, or else ``how``."""
+        main = self.trace.rpartition("\nThread ")[2].splitlines()  # faulthandler writes the main thread last
         if self.trace.startswith("Timeout"):
             return f"environment {self.index} took too long in {self.doing} and was stopped at\n" + "\n".join(main[1:9])
         if self.trace:
@@ -51,7 +51,7 @@ class Record:
 
 
 class Recorder:
-    """Writes what an environment is doing into a file, which outlives its process.
+    """Write the current operation of an environment to a file that outlives its process.
 
     Args:
         folder: where the files are.
@@ -68,7 +68,7 @@ class Recorder:
 
     @staticmethod
     def read(folder: Path, index: int) -> Record:
-        """What an environment was last seen doing."""
+        """Read the last recorded operation of an environment."""
         if not (folder / f"{index}.trace").exists():
             return Record(index, _WORDS[0], busy=False, trace="")
         action, episode, step = np.fromfile(folder / f"{index}.state", np.int64).tolist()
@@ -77,7 +77,7 @@ class Recorder:
 
     @contextmanager
     def during(self, action: int) -> Iterator[None]:
-        """Record that something begins, and that it ended or how it failed."""
+        """Record the begin of an operation, and its end or its error."""
         self.state[0] = action
         if self.timeout is not None:
             faulthandler.dump_traceback_later(self.timeout, exit=True, file=self.trace)
@@ -95,7 +95,7 @@ class Recorder:
 
 
 class RecordedEnv(TransformedEnv):
-    """An environment in float32 that records what it does, and whose episodes may be seeded one by one.
+    """Wrap an environment: record its operations, convert to float32, and seed each episode.
 
     Args:
         env: the environment.
@@ -117,14 +117,14 @@ class RecordedEnv(TransformedEnv):
         self.recorder.state[1:] = self.recorder.state[1] + 1, 0
         with self.recorder.during(2):
             if seed is not None and isinstance(_innermost(self), GymWrapper):
-                kwargs["seed"] = seed  # gymnasium's way: the reset itself is seeded, and happens once
+                kwargs["seed"] = seed  # as in gymnasium: reset(seed=) both seeds and resets
             elif seed is not None:
                 self.base_env.set_seed(seed)
             return super()._reset(tensordict, **kwargs)
 
 
 def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | None) -> EnvBase:
-    """Make an environment, in the process it will live in.
+    """Create an environment in the process that will run it.
 
     Args:
         make: makes an environment of TorchRL or of gymnasium.
@@ -141,7 +141,7 @@ def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | No
 
 
 def to_torchrl(env: Any, info_keys: Sequence[str] = ()) -> EnvBase:
-    """Take an environment of TorchRL as it is, and wrap one of gymnasium.
+    """Wrap a gymnasium environment; return a TorchRL environment unchanged.
 
     Args:
         env: the environment.
@@ -156,7 +156,7 @@ def to_torchrl(env: Any, info_keys: Sequence[str] = ()) -> EnvBase:
             expected = "none with an environment of TorchRL (make the gymnasium one: info_keys wraps it)"
             raise ValueError(refusal("make_goal_env", "info_keys", expected, list(info_keys)))
         return env
-    with named_extra("an environment that is not TorchRL's"):  # the rest of the library must not need gymnasium
+    with named_extra("an environment that is not TorchRL's"):  # gymnasium is an optional dependency
         from torchrl_htrpo.envs.adapters.gymnasium_env import from_gymnasium  # noqa: PLC0415
 
     return from_gymnasium(env, info_keys)

@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive their process by long."""
+"""Temporary folders that are removed also when their process is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PREFIX, _LOCK = "torchrl_htrpo_", ".lock"
 
 
 class ScratchFolder:
-    """A temporary folder. Those of processes that were killed are removed when the next one is made.
+    """A temporary folder; creating one removes those of killed processes.
 
     Its owner holds a lock in it, which the system frees when the process ends.
 
@@ -32,14 +32,14 @@ class ScratchFolder:
     def __init__(self, root: Path | None = None) -> None:
         root = root or Path(tempfile.gettempdir())
         remove_abandoned(root)
-        # Locked before it has the name that others look for.
+        # Lock it before it gets the name that other processes search for.
         draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=root))
         self._lock = FileLock(draft / _LOCK)
         self._lock.acquire(blocking=False)
         self.path = draft.rename(root / draft.name[1:])
 
     def remove(self) -> None:
-        """Remove the folder with what is in it."""
+        """Remove the folder and its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
 

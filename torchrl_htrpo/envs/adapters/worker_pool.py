@@ -1,4 +1,4 @@
-"""Run environments in TorchRL's worker processes: name what failed, and leave no process behind."""
+"""Run environments in TorchRL's worker processes, name the one that failed, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from torchrl_htrpo.envs.adapters.recorder import EnvFailure, Recorder, build
 
 StartMethod = Literal["spawn", "forkserver", "fork"]
 Maker = Callable[[], Any]
-_GONE = (RuntimeError, OSError, EOFError)  # what TorchRL raises when a worker is gone or late
-_GRACE = 5.0  # seconds for a worker to end when asked, or to be late beyond its own watch
+_GONE = (RuntimeError, OSError, EOFError)  # raised by TorchRL when a worker died or is late
+_GRACE = 5.0  # seconds that a worker gets to end, or to report its own timeout
 
 
 def group(
     makers: list[Maker], folder: Path, timeout: float | None, workers: int, *, worker: int = 0, watched: bool = True
 ) -> EnvBase:
-    """The environments of one worker, one after another.
+    """Create the environments of one worker, stepped one after another.
 
     Args:
         makers: of all environments.
@@ -47,11 +47,11 @@ def group(
     try:
         env = SerialEnv(size, [partial(build, makers[index], folder, index, timeout) for index in mine])
         if env.is_closed:
-            env.start()  # so that an environment that cannot be made says so now
+            env.start()  # raise now if an environment cannot be created
         differs = [key[-1] for key, leaf in env.specs.items(True, True) if -1 in leaf.shape]
     except EnvFailure:
         raise
-    except (RuntimeError, NotImplementedError) as error:  # what TorchRL raises when it cannot stack specs
+    except (RuntimeError, NotImplementedError) as error:  # raised by TorchRL when it cannot stack specs
         raise ValueError(_unlike(error)) from error
     if differs:
         raise ValueError(_unlike(f"different shapes of {differs}"))
@@ -83,7 +83,7 @@ class WorkerPool:
         self.folder, self.size = folder, len(makers) // workers
         self.workers, self.processes = workers, []
         try:
-            # Metadata from the workers: no environment is made in this process, which it could take with it.
+            # Read metadata in the workers: an environment that crashes must not do so in this process.
             self.env = ParallelEnv(
                 workers,
                 partial(group, makers, folder, timeout, workers),
@@ -91,7 +91,7 @@ class WorkerPool:
                 metadata_from_workers=True,
                 use_buffers=False,
                 mp_start_method=start_method,
-                num_threads=torch.get_num_threads(),  # otherwise it takes some from the learner
+                num_threads=torch.get_num_threads(),  # otherwise TorchRL reduces the threads of this process
                 daemon=True,
                 shutdown_timeout=_GRACE,
             )
@@ -101,8 +101,8 @@ class WorkerPool:
                 raise ValueError(_unlike(error)) from error
             raise EnvFailure(said or f"a worker ended: {error}") from error
         self.processes = list(self.env._workers)
-        weakref.finalize(self, _kill, self.processes)  # nobody is left when nobody closed them
-        # The workers end themselves when late; this is for those that cannot (stopped, swapped out).
+        weakref.finalize(self, _kill, self.processes)  # end the workers also if close() is never called
+        # Late workers end themselves; this ends those that cannot (stopped, swapped out).
         self.env.BATCHED_PIPE_TIMEOUT = self.size * timeout + _GRACE
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -131,7 +131,7 @@ class WorkerPool:
         return False
 
     def _blame(self, codes: dict[int, int | None]) -> str:
-        """Which environments did it, and how, in words; of all workers unless some are known to have ended."""
+        """Describe which environments failed and how; search all workers unless some are known to have ended."""
         said = []
         for worker in codes or range(self.workers):
             mine = range(worker * self.size, (worker + 1) * self.size)
@@ -155,9 +155,9 @@ class WorkerPool:
         try:
             self.env.close(raise_if_closed=False)
         except _GONE:
-            self.env.is_closed = True  # they were gone already
+            self.env.is_closed = True  # the workers had ended already
         finally:
-            torch.set_num_threads(threads)  # TorchRL gives the learner those it would have taken
+            torch.set_num_threads(threads)  # TorchRL restores the number of threads that it reduced
 
 
 def _kill(processes: list[Any]) -> None:
@@ -168,7 +168,7 @@ def _kill(processes: list[Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends, however that ended."""
+    """End this process when its parent process ends for any reason."""
     parent = parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Pictures of one world."""
+"""Render one Fetch world."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPEN: WeakSet[Camera] = WeakSet()
 
 
 class Camera:
-    """Renders a MuJoCo state off screen, with the goal drawn as a red ball.
+    """Render a MuJoCo state off screen, with the goal as a red ball.
 
     Args:
         model: the model of the states to come.
@@ -37,15 +37,15 @@ class Camera:
         _refuse_without_display()
         self._renderer = mujoco.Renderer(model.mj_model, height=height, width=width)
         _OPEN.add(self)
-        # MuJoCo ends OpenGL at exit and a context freed after that complains. Exit hooks run last in, first out, and
-        # MuJoCo's is registered with its first renderer, so ours is registered here rather than on import.
+        # MuJoCo ends OpenGL at exit, and freeing a context after that prints an error. Exit hooks run last in, first
+        # out, and MuJoCo registers its hook with its first renderer, so register ours here rather than on import.
         atexit.register(_close_all)
         self._view = mujoco.MjvCamera()
         self._view.distance, self._view.azimuth, self._view.elevation = 2.5, 132.0, -14.0
         self._view.lookat[:] = [1.3, 0.75, 0.55]
 
     def shoot(self, data: mujoco.MjData, goal: FloatArray) -> NDArray[np.uint8]:
-        """Renders a state.
+        """Render a state.
 
         Args:
             data: the state; only the drawn position of its goal marker changes, which no physics reads.
@@ -59,7 +59,7 @@ class Camera:
         return self._renderer.render()
 
     def close(self) -> None:
-        """Frees the rendering context."""
+        """Free the rendering context."""
         _OPEN.discard(self)
         self._renderer.close()
 
@@ -70,7 +70,7 @@ def _close_all() -> None:
 
 
 def _refuse_without_display() -> None:
-    # Asked to open a window where there is no display, MuJoCo's default aborts the whole process.
+    # Without a display, MuJoCo's default backend aborts the whole process.
     if sys.platform == "linux" and not os.environ.get("DISPLAY") and os.environ.get("MUJOCO_GL") not in _OFF_SCREEN:
         raise RuntimeError(
             "FetchEnv.render: there is no display; set the environment variable MUJOCO_GL to one of "

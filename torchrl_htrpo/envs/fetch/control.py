@@ -1,4 +1,4 @@
-"""What an action means: a displacement of the hand, a change of a velocity the environment keeps, or both kinds."""
+"""Control schemes: translate actions into commands for the hand and the gripper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AXES = {"reach": 3, "push": 2, "slide": 2}  # x, y, and z only where the hand m
 
 
 class ControlScheme(Protocol):
-    """Turns actions of ``N`` worlds into commands ``[N, 4]`` for the physics, with a memory where it needs one.
+    """Protocol: translate the actions of ``N`` worlds into commands ``[N, 4]`` for the physics.
 
     Args:
         extra_size: length of what :meth:`extra` appends to the observation.
@@ -32,13 +32,13 @@ class ControlScheme(Protocol):
         """Spec of the action."""
 
     def reset(self, mask: Tensor) -> None:
-        """Forgets the past of the masked worlds, ``[N]`` bool."""
+        """Reset the state of the masked worlds, ``[N]`` bool."""
 
     def command(self, action: Any) -> Tensor:
-        """Command ``[N, 4]`` for the actions of all worlds: a tensor, or a tensordict of the action's parts."""
+        """Compute the commands ``[N, 4]`` for actions: a tensor, or a tensordict of the action's parts."""
 
     def extra(self) -> Tensor:
-        """What the observation must add for the task to stay Markov, ``[N, extra_size]``."""
+        """State ``[N, extra_size]`` that the observation must include for the task to be Markov."""
 
 
 class DisplacementControl:
@@ -67,19 +67,19 @@ class DisplacementControl:
         return Bounded(-1.0, 1.0, shape=(num_envs, 4), dtype=dtype, device=device)
 
     def reset(self, mask: Tensor) -> None:
-        """Nothing to forget."""
+        """Do nothing: this scheme has no state."""
 
     def command(self, action: Tensor) -> Tensor:
-        """The action itself."""
+        """Return the action unchanged."""
         return action
 
     def extra(self) -> Tensor:
-        """Nothing to add, ``[N, 0]``."""
+        """Return an empty tensor ``[N, 0]``: this scheme has no state."""
         return self._nothing
 
 
 class GripperControl(DisplacementControl):
-    """A displacement of the hand, and a choice for the fingers: an action that is continuous and discrete at once.
+    """Mixed control: a continuous displacement of the hand and a discrete choice for the fingers.
 
     Keys of the action: ``motion`` ``[N, 3]`` in ``[-1, 1]``, in units of 5 cm, and ``gripper`` ``[N]``: 0 shuts the
     fingers, 1 opens them (where the task holds them shut, the choice does nothing).
@@ -150,11 +150,11 @@ class VelocityControl:
         return Categorical(self.changes.shape[0], shape=(num_envs,), dtype=torch.int64, device=device)
 
     def reset(self, mask: Tensor) -> None:
-        """Sets the velocity of the masked worlds (``[N]`` bool) to zero."""
+        """Set the velocity of the masked worlds (``[N]`` bool) to zero."""
         self.velocity = self.velocity.masked_fill(mask.unsqueeze(-1), 0.0)
 
     def command(self, action: Tensor) -> Tensor:
-        """Applies the changes ``[N]`` and returns the new velocity ``[N, 4]``."""
+        """Apply the changes ``[N]`` and return the new velocity ``[N, 4]``."""
         self.velocity = (self.velocity + self.changes[action.long()]).clamp(-1.0, 1.0)
         return self.velocity
 
@@ -164,7 +164,7 @@ class VelocityControl:
 
 
 def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch.device) -> ControlScheme:
-    """Builds the control scheme of a task.
+    """Create the control scheme of a task.
 
     Args:
         name: ``"continuous"``, ``"discrete"`` or ``"mixed"``.

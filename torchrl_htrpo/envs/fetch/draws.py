@@ -1,4 +1,4 @@
-"""Where objects start and where goals lie."""
+"""Sample starts of objects and goals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torchrl_htrpo.envs.fetch.tasks import (
     OBJECT_CLEARANCE,
 )
 
-_GOAL, _OBJECT = 0, 1  # streams within an episode
-_CANDIDATES = 128  # a square holds an acceptable start with probability > 0.21, so all fail with less than 4e-14
+_GOAL, _OBJECT = 0, 1  # random streams of an episode
+_CANDIDATES = 128  # a candidate is accepted with probability > 0.21, so all fail with probability below 4e-14
 
 
 def draw_objects(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
-    """Draws object starts: uniform in a square around the gripper, outside the clearance circle.
+    """Sample object starts: uniform in a square around the gripper, outside the clearance circle.
 
     Args:
         model: the task's model.
@@ -37,7 +37,7 @@ def draw_objects(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
 
 
 def draw_goals(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
-    """Draws goals: in a box around the gripper, or on (and for some tasks above) the table.
+    """Sample goals: in a box around the gripper, or on (for some tasks also above) the table.
 
     Args:
         model: the task's model.

@@ -1,4 +1,4 @@
-"""What the environment asks of a physics engine."""
+"""The interface of a physics engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DivergedError(RuntimeError):
 
 
 class CapacityError(RuntimeError):
-    """The physics found more contacts or constraints than there was room for, and dropped some."""
+    """The physics found more contacts or constraints than its buffers hold, and dropped some."""
 
 
 class Engine(Protocol):
@@ -44,16 +44,16 @@ class Engine(Protocol):
     device: torch.device
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Puts the masked worlds (``[N]`` bool) back to the start, objects at ``object_xy`` (``[N, 2]`` metres)."""
+        """Reset the masked worlds (``[N]`` bool), with objects at ``object_xy`` (``[N, 2]`` metres)."""
 
     def step(self, action: Tensor) -> None:
-        """Advances all worlds by one action, ``[N, 4]``; raises DivergedError naming the world."""
+        """Advance all worlds by one action ``[N, 4]``; raise DivergedError with the worlds that diverged."""
 
     def measure(self) -> Kinematics:
-        """Positions and velocities of gripper and object after the last reset or step."""
+        """Read positions and velocities of gripper and object after the last reset or step."""
 
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Image of one world with its goal (``[3]`` metres) marked, ``[height, width, 3]``."""
+        """Render one world with its goal (``[3]`` metres): ``[height, width, 3]``."""
 
     def close(self) -> None:
-        """Releases threads and rendering contexts."""
+        """Release threads and rendering contexts."""

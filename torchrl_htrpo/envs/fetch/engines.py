@@ -1,4 +1,4 @@
-"""Choosing a physics engine by name."""
+"""Create physics engines by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_engine(
     num_threads: int | None = None,
     device: torch.device | str | None = None,
 ) -> Engine:
-    """Builds the worlds of a task on the engine of that name.
+    """Create the worlds of a task on the named engine.
 
     Args:
         name: ``"mujoco"`` or ``"warp"``; or a ready engine, which is checked and passed through.
@@ -52,7 +52,7 @@ def make_engine(
         raise ValueError(refusal("FetchEnv", "engine", "the name of a physics engine", name, ENGINE_NAMES))
     if num_threads is not None:
         raise ValueError(refusal("FetchEnv", "num_threads", "None with engine='warp'", num_threads))
-    # Imported here, because mujoco_warp is an optional dependency that takes seconds to load.
+    # mujoco_warp is an optional dependency that takes seconds to import.
     from torchrl_htrpo.envs.fetch.warp_engine import WarpEngine  # noqa: PLC0415
 
     return WarpEngine(load_model(TASKS[task]), num_envs, device)

@@ -1,4 +1,4 @@
-"""The Fetch robot tasks, many worlds at once."""
+"""The Fetch robot tasks as one batched environment."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         )
 
     def render(self, world: int = 0, width: int = 480, height: int = 480) -> NDArray[np.uint8]:
-        """Renders one world, its goal drawn as a red ball.
+        """Render one world, with its goal as a red ball.
 
         Without a display, set the environment variable ``MUJOCO_GL=egl`` (or ``osmesa``) before starting Python.
 
@@ -205,5 +205,5 @@ class FetchEnv(EpisodeSeeds, EnvBase):
 
 
 def _home(engine: Engine) -> torch.device | None:
-    # A C engine on the CPU leaves the device of its tensors open, as other CPU environments do.
+    # device=None on the CPU, as other TorchRL environments do.
     return None if engine.device.type == "cpu" else engine.device

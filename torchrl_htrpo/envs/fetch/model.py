@@ -1,4 +1,4 @@
-"""The MuJoCo model of a Fetch task, the addresses inside it, and the state every episode starts from."""
+"""Load the MuJoCo model of a Fetch task, with its addresses and starting state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REST_OF_HAND = np.array([-0.498, 0.005, -0.431])  # [m] from the model's zero p
 
 
 def asset_path(xml: str) -> Path:
-    """Finds a Fetch model file in the installed gymnasium-robotics, without importing its Python.
+    """Find a Fetch model file in the installed gymnasium-robotics, without importing the package.
 
     Args:
         xml: file name, such as ``"push.xml"``.
@@ -91,7 +91,7 @@ class FetchModel:
 
 
 def load_model(task: FetchTask) -> FetchModel:
-    """Compiles a task's model and lets the arm travel to its starting pose.
+    """Compile a task's model and simulate until the arm is in its starting pose.
 
     The XML is used as it is: every shortcut that was tried (dropping far meshes, turning multi-point contacts
     off) changes trajectories.
@@ -143,5 +143,5 @@ def _settle(task: FetchTask, model: mujoco.MjModel, grip: int) -> mujoco.MjData:
     data.mocap_quat[0] = HAND_ROTATION
     for _ in range(SETTLE_ACTIONS):
         mujoco.mj_step(model, data, nstep=SUBSTEPS)
-    # Positions of sites are one physics step old here; the goals of gymnasium-robotics hang on exactly those.
+    # Site positions are one physics step old here; gymnasium-robotics samples its goals from these.
     return data

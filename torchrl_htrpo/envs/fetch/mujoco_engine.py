@@ -1,4 +1,4 @@
-"""Fetch physics on MuJoCo's C library: one model, many states, a few threads."""
+"""Fetch physics on MuJoCo's C library, with one model, many states and several threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torchrl_htrpo.envs.fetch.world import Readings, World
 
 
 class MujocoEngine:
-    """Steps ``N`` MuJoCo states of one model; the same numbers as gymnasium-robotics, bit for bit.
+    """Step ``N`` MuJoCo states of one model, with bitwise the results of gymnasium-robotics.
 
     ``mj_step`` releases the GIL, so a few threads fill as many cores; all else is batched over the worlds.
     The result does not depend on the number of threads, since no world reads another.
@@ -63,7 +63,7 @@ class MujocoEngine:
         return np.stack([world.qvel for world in self._worlds])
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Puts worlds back to the start.
+        """Reset worlds.
 
         Args:
             mask: which worlds, ``[N]`` bool.
@@ -77,7 +77,7 @@ class MujocoEngine:
         self._run(reset, mask.nonzero().flatten().tolist())
 
     def step(self, action: Tensor) -> None:
-        """Advances all worlds by one action of 20 physics steps.
+        """Advance all worlds by one action of 20 physics steps.
 
         Args:
             action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
@@ -85,7 +85,7 @@ class MujocoEngine:
         Raises:
             DivergedError: if MuJoCo met invalid or huge numbers in a world.
         """
-        # In float32, as gymnasium's action space has it: the rounding reaches the trajectories.
+        # float32, as gymnasium's action space: the rounding affects the trajectories.
         command = action.detach().float().clamp(-1.0, 1.0).numpy()
         shift = (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
         grip = command[:, 3:].astype(np.float64)
@@ -100,7 +100,7 @@ class MujocoEngine:
             raise DivergedError(diverged)
 
     def measure(self) -> Kinematics:
-        """Reads positions and velocities after the last reset or step.
+        """Read positions and velocities after the last reset or step.
 
         Returns:
             The measurements of all worlds, float64 on the CPU.
@@ -118,7 +118,7 @@ class MujocoEngine:
         return Kinematics(*grip, place, rotation.unflatten(-1, (3, 3)), object_velocity[:, 0], object_velocity[:, 1])
 
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Renders one world.
+        """Render one world.
 
         Args:
             world: index of the world.
@@ -134,7 +134,7 @@ class MujocoEngine:
         return self._camera.shoot(self._worlds[world].data, goal.double().numpy())
 
     def close(self) -> None:
-        """Ends the threads and frees the rendering context."""
+        """End the threads and free the rendering context."""
         if self._pool is not None:
             self._pool.shutdown()
         if self._camera is not None:
@@ -142,14 +142,14 @@ class MujocoEngine:
         self._pool = self._camera = None
 
     def _run(self, function: Callable[[int], None], worlds: Sequence[int]) -> None:
-        """Calls ``function`` for each of the worlds, spread over the threads; this thread takes a share."""
+        """Call ``function`` for each of the worlds on all threads, this one included."""
 
         def work(share: Sequence[int]) -> None:
             for i in share:
                 function(i)
 
         shares = [worlds[k :: self.num_threads] for k in range(self.num_threads)]
-        if self._pool is None and self.num_threads > 1:  # started late, so that an engine survives a fork before use
+        if self._pool is None and self.num_threads > 1:  # start threads on first use: they do not survive a fork
             self._pool = ThreadPoolExecutor(self.num_threads - 1, thread_name_prefix="fetch")
         others = [self._pool.submit(work, share) for share in shares[1:] if share] if self._pool else []
         work(shares[0])

@@ -1,4 +1,4 @@
-"""From site positions and velocities to the Fetch observation, for all worlds at once."""
+"""Compute the Fetch observation from positions and velocities of sites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TINY = 4 * torch.finfo(torch.float64).eps  # below this the middle Euler angle 
 
 
 class Kinematics(NamedTuple):
-    """What an engine measures after a step; ``N`` worlds. Without object the ``object_*`` fields are None.
+    """Positions and velocities that an engine measures in ``N`` worlds; ``object_*`` is None without an object.
 
     Args:
         grip_pos: gripper position, ``[N, 3]`` in metres.
@@ -50,7 +50,7 @@ def euler_angles(mat: Tensor) -> Tensor:
         tensor([0., 0., 0.])
     """
     flat = mat.flatten(-2)
-    # About z, the same at the poles (which take all rotation about x and z), and about x.
+    # Rotation about z (all rotation about x and z at the poles), and about x.
     about_z, about_z_at_pole, about_x = torch.atan2(flat[..., 1:6:2], flat[..., 0:9:4]).unbind(-1)
     cos_y = torch.hypot(flat[..., 8], flat[..., 5])
     regular = cos_y > _TINY
@@ -60,7 +60,7 @@ def euler_angles(mat: Tensor) -> Tensor:
 
 
 def observe(now: Kinematics) -> tuple[Tensor, Tensor]:
-    """Assembles the observation and the achieved goal.
+    """Compute the observation and the achieved goal.
 
     Args:
         now: what the engine measured in ``N`` worlds.

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: every world draws from its own stream, on any device, with no state to carry."""
+"""Counter-based random numbers: one stateless stream for each world, the same on every device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # The product needs 64 unsigned bits; int64 wraps around to the same bits, and the mask drops the sign.
+        # The product needs 64 unsigned bits; int64 wraps around to the same bits, and the mask removes the sign.
         low, high = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((high >> 32) & _MASK) ^ c1 ^ k0,
@@ -45,7 +45,7 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
 
 
 def uniform(seed: int, episode: Tensor, purpose: int, count: int) -> Tensor:
-    """Draws uniform numbers in ``[0, 1)`` for each world, from that world's stream of that episode.
+    """Sample uniform numbers in ``[0, 1)`` for each world, from its stream of the episode.
 
     World ``i`` gets the same numbers whatever the number of worlds, of threads, or the device.
 

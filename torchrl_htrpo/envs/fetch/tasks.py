@@ -12,7 +12,7 @@ TASK_NAMES: tuple[str, ...] = get_args(TaskName)
 
 SUBSTEPS = 20  # physics steps per action: 20 x 2 ms = 40 ms, so 25 actions a second
 ACTION_SCALE = 0.05  # [m] the hand's target moves at most this far along each axis per action
-SETTLE_ACTIONS = 10  # actions' worth of physics in which the arm travels to its starting pose
+SETTLE_ACTIONS = 10  # actions until the arm is in its starting pose
 DISTANCE_THRESHOLD = 0.05  # [m] closer than this counts as reached
 OBJECT_CLEARANCE = 0.1  # [m] the object never starts closer than this to the gripper, in the plane
 AIR_SHARE = 0.5  # share of goals lifted off the table where a task lifts goals
@@ -21,7 +21,7 @@ AIR_HEIGHT = 0.45  # [m] highest lift of such a goal
 
 @dataclass(frozen=True)
 class FetchTask:
-    """One Fetch task: which model, where things start, where goals lie.
+    """Constants of one Fetch task: model, starts, goals.
 
     Args:
         name: task name.
@@ -54,7 +54,7 @@ class FetchTask:
 
     @property
     def observation_size(self) -> int:
-        """Length of the observation vector: gripper only, or gripper and object."""
+        """Size of the observation: gripper only, or gripper and object."""
         return 25 if self.has_object else 10
 
 

@@ -1,4 +1,4 @@
-"""Velocities of points on a robot, batched over worlds, from MuJoCo's motion axes."""
+"""Compute velocities of points on a robot from MuJoCo's motion axes, batched over worlds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchrl_htrpo.envs.fetch.model import FetchModel
 
 @dataclass(frozen=True)
 class Site:
-    """A site of the model, and which joints move it.
+    """A site of the model and the joints that move it.
 
     Args:
         index: index of the site.
@@ -27,7 +27,7 @@ class Site:
 
     @classmethod
     def of(cls, model: FetchModel, index: int, device: torch.device) -> Site:
-        """Looks the site up in a model."""
+        """Find the site in a model."""
         mj, ancestors = model.mj_model, []
         body = int(mj.site_bodyid[index])
         root = int(mj.body_rootid[body])

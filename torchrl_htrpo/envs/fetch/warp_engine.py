@@ -22,7 +22,7 @@ from torchrl_htrpo.envs.fetch.twist import Site, site_velocity
 from torchrl_htrpo.envs.fetch.warp_graph import Recorded
 
 _OVERFLOW = mjw.OverflowType
-# Contacts or constraints were dropped. The other bits (an iteration limit, say) are no loss of contacts.
+# Bits for dropped contacts or constraints. The other bits (such as an iteration limit) do not matter here.
 _DROPPED = int(_OVERFLOW.NEFC | _OVERFLOW.NJMAX_NNZ | _OVERFLOW.BROADPHASE | _OVERFLOW.NARROWPHASE | _OVERFLOW.CCD)
 
 
@@ -34,7 +34,7 @@ def _shut_fingers(right: int, left: int, qpos: wp.array2d(dtype=float)):  # type
 
 
 class _Now(NamedTuple):
-    """What was last measured: of a partly reset batch, each world's own last moment."""
+    """Last measurement of each world; after a partial reset the worlds differ in time."""
 
     hand_pos: Tensor
     hand_quat: Tensor
@@ -42,7 +42,7 @@ class _Now(NamedTuple):
 
 
 class WarpEngine:
-    """Steps ``N`` worlds in float32 on warp's device, reading and writing them through torch without copies.
+    """Step ``N`` worlds in float32 on warp's device, sharing memory with torch.
 
     Nothing waits for the device but the check for dropped contacts and diverged worlds, every ``check_every`` steps.
     The steps agree with MuJoCo's C library of the same version to about 1e-4 m in free motion; after contacts, which
@@ -81,7 +81,7 @@ class WarpEngine:
         for name, value in (("nconmax", nconmax), ("njmax", njmax), ("check_every", check_every)):
             if value < 1:
                 raise ValueError(refusal(self, name, "a positive integer", value))
-        wp.config.log_level = wp.LOG_WARNING  # no greeting on standard output
+        wp.config.log_level = wp.LOG_WARNING  # do not print a banner
         wp.init()
         self.model, self.num_worlds = model, num_worlds
         self.device = _pick(device)
@@ -90,10 +90,10 @@ class WarpEngine:
         self._camera: Camera | None = None
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._m = mjw.put_model(model.mj_model)
-            self._m.opt.warn_overflow = 0  # the check reports, instead of prints from the device
+            self._m.opt.warn_overflow = 0  # check() reports errors; the device does not print
             self._d = mjw.make_data(model.mj_model, nworld=num_worlds, nconmax=nconmax, njmax=njmax)
             self._reset_mask = wp.zeros(num_worlds, dtype=bool)
-            wp.synchronize_device()  # what follows runs on torch's stream
+            wp.synchronize_device()  # use torch's stream
         self._view_arrays()
         self._clear = Recorded(lambda: mjw.reset_data(self._m, self._d, self._reset_mask), self.device)
         self._pose = Recorded(self._launch_pose, self.device)
@@ -134,7 +134,7 @@ class WarpEngine:
             self._launch_pose()
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Puts worlds back to the start.
+        """Reset worlds.
 
         Args:
             mask: which worlds, ``[N]`` bool.
@@ -153,7 +153,7 @@ class WarpEngine:
         self._now = fresh if self._now is None else _choose(mask, fresh, self._now)
 
     def step(self, action: Tensor) -> None:
-        """Advances all worlds by one action of 20 physics steps.
+        """Advance all worlds by one action of 20 physics steps.
 
         Args:
             action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
@@ -170,7 +170,7 @@ class WarpEngine:
             self._ctrl.copy_(self.qpos.index_select(1, self._ctrl_qpos) + command[:, 3:])
         self._advance()
         self._now = self._read()
-        # A reset clears both signs, so they are kept here until somebody looks.
+        # A reset clears both flags, so collect them here until check().
         self._dropped |= (self._overflow & _DROPPED) != 0
         self._diverged |= ~self.qpos.isfinite().all(dim=-1)
         self._steps += 1
@@ -178,7 +178,7 @@ class WarpEngine:
             self.check()
 
     def check(self) -> None:
-        """Looks for dropped contacts and diverged worlds since the last check; waits for the device.
+        """Raise on dropped contacts or diverged worlds since the last check; synchronises with the device.
 
         Raises:
             CapacityError: if contacts or constraints were dropped.
@@ -214,7 +214,7 @@ class WarpEngine:
         return _Now(*hand, Kinematics(grip_pos, grip_velp * dt, *fingers, place, rotation, velp * dt, velr * dt))
 
     def measure(self) -> Kinematics:
-        """Reads positions and velocities after the last reset or step.
+        """Read positions and velocities after the last reset or step.
 
         Returns:
             The measurements of all worlds, float32 on the device.
@@ -222,7 +222,7 @@ class WarpEngine:
         return (self._now or self._read()).kinematics
 
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Renders one world, on the CPU.
+        """Render one world on the CPU.
 
         Args:
             world: index of the world.
@@ -242,7 +242,7 @@ class WarpEngine:
         return self._camera.shoot(data, goal.double().cpu().numpy())
 
     def close(self) -> None:
-        """Frees the rendering context; the worlds' memory goes with the engine."""
+        """Free the rendering context; the memory of the worlds is freed with the engine."""
         if self._camera is not None:
             self._camera.close()
         self._camera = None

@@ -1,4 +1,4 @@
-"""Launching a fixed sequence of warp kernels: recorded once as a CUDA graph, replayed from then on."""
+"""Record a fixed sequence of warp kernels as a CUDA graph, and replay it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warp as wp
 
 
 class Recorded:
-    """A sequence of kernel launches on buffers that stay in place, in the order of torch's current stream.
+    """A sequence of kernel launches on fixed buffers, ordered with torch's current stream.
 
     On the CPU it simply launches. On CUDA the first call launches too (which compiles and loads the kernels) and then
     records the same launches as a graph; later calls replay the graph with a single launch.
@@ -25,8 +25,8 @@ class Recorded:
         self._graph: wp.Graph | None = None
 
     def __call__(self) -> None:
-        """Runs the sequence."""
-        with wp.ScopedDevice(wp.device_from_torch(self._device)):  # where the kernels' temporary arrays are made
+        """Run the sequence."""
+        with wp.ScopedDevice(wp.device_from_torch(self._device)):  # device of the kernels' temporary arrays
             if self._device.type == "cuda":
                 self._on_cuda(wp.stream_from_torch(torch.cuda.current_stream(self._device)))
             else:
@@ -39,7 +39,7 @@ class Recorded:
         with wp.ScopedStream(stream):
             self._launch()
         wp.synchronize_device(stream.device)
-        # On warp's own stream: torch's default one, CUDA's null stream, cannot be recorded.
+        # Record on warp's own stream: torch's default stream (CUDA's null stream) cannot be captured.
         with wp.ScopedCapture(stream.device) as capture:
             self._launch()
         self._graph = capture.graph

@@ -1,4 +1,4 @@
-"""One MuJoCo state of a Fetch task, with the views and buffers through which it is driven and read."""
+"""One MuJoCo state of a Fetch task, with the views and buffers for commands and measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchrl_htrpo.envs.fetch.tasks import SUBSTEPS
 
 
 class Readings(NamedTuple):
-    """What worlds write down after a reset or step; with a leading ``N`` for all worlds, without for one.
+    """Buffers for measurements after a reset or step, of one world or with a leading ``N``.
 
     Args:
         grip_pos: gripper position, ``[N, 3]`` in metres.
@@ -34,17 +34,17 @@ class Readings(NamedTuple):
 
     @classmethod
     def zeros(cls, num_worlds: int, nv: int) -> Readings:
-        """Room for the readings of ``num_worlds`` worlds with ``nv`` velocities each."""
+        """Allocate buffers for ``num_worlds`` worlds with ``nv`` velocities each."""
         shapes = ((3,), (3,), (9,), (2,), (nv,), (2, 3, nv), (2, 3, nv))
         return cls(*(np.zeros((num_worlds, *shape)) for shape in shapes))
 
     def of(self, world: int) -> Readings:
-        """The readings of one world, as views."""
+        """Views of the buffers of one world."""
         return Readings(*(field[world] for field in self))
 
 
 class World:
-    """One state: reset, step, and writing down what the observation needs.
+    """One simulated world: reset, step, and measure.
 
     It is driven through numpy views made once, since making a view of a MuJoCo array costs more than using it, and it
     writes its readings right after it stepped, while its memory is in the processor's cache.
@@ -71,7 +71,7 @@ class World:
             self._jacobians.append((*readings.object_jacobian, model.object_site))
 
     def reset(self, object_xy: FloatArray | None) -> None:
-        """Puts the state back to the start, its object at ``object_xy`` (``[2]`` in metres)."""
+        """Reset the state, with its object at ``object_xy`` (``[2]`` in metres)."""
         model, data = self.model, self.data
         mujoco.mj_resetData(model.mj_model, data)  # also clears mocap, controls and the solver's warm start
         data.time = model.start_time
@@ -83,7 +83,7 @@ class World:
         self._read()
 
     def step(self, shift: FloatArray, grip: FloatArray) -> None:
-        """Moves the hand's target by ``shift`` (``[3]`` in metres), the fingers by ``grip``, and steps 20 times."""
+        """Move the hand's target by ``shift`` (``[3]`` in metres), the fingers by ``grip``, and step 20 times."""
         model, data = self.model.mj_model, self.data
         np.add(self._hand_pos, shift, out=self._mocap_pos)
         np.add(self._hand_quat, HAND_ROTATION, out=self._mocap_quat)
@@ -93,14 +93,14 @@ class World:
         if self.model.task.block_gripper:
             right, left = self._fingers
             self.qpos[right] = self.qpos[left] = 0.0
-            # The part of mj_forward that the observation and the next step read: the rest is recomputed there.
+            # Compute only the part of mj_forward that the observation reads; the next step recomputes the rest.
             mujoco.mj_kinematics(model, data)
             mujoco.mj_comPos(model, data)
         self._read()
 
     @property
     def diverged(self) -> bool:
-        """Whether the last step met invalid or huge numbers: MuJoCo then resets the state, so its clock jumps back."""
+        """Whether the last step diverged: MuJoCo then resets the state, and its time goes back."""
         return self.data.time < self.model.start_time
 
     def _read(self) -> None:

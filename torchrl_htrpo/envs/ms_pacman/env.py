@@ -1,4 +1,4 @@
-"""Goal-reaching Ms. Pac-Man: be in a given cell of the maze, seen as pixels, before an enemy or the time is up."""
+"""Goal-reaching Ms. Pac-Man from pixels: reach a cell of the maze within the time limit, without enemy contact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAST_CELL = (len(MAP) - 1, len(MAP[0]) - 1)
 
 
 class MsPacmanEnv(GeneratorState, EnvBase):
-    """Bring Ms. Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
+    """Move Ms. Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
 
     One game (needs the extra `atari`). The emulator holds the interpreter's lock, so many games want worker processes:
     ``make_goal_env("ms_pacman", num_envs, num_workers=...)``. An episode starts from the same moment of the game with
@@ -69,7 +69,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
         self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
-        """The goal task of this environment: the same cell."""
+        """The goal task of this environment: Ms. Pac-Man is in the goal's cell."""
         return GoalTask(EqualGoals(), reward, success_reward, ends_at_success=False)
 
     def _set_seed(self, seed: int | None) -> None:
@@ -104,7 +104,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
         )
 
     def render(self, width: int = 320, height: int = 420) -> NDArray[np.uint8]:
-        """The present screen in colours, the goal framed in white.
+        """Render the current screen in colour, with a white frame around the goal.
 
         Args:
             width: of the picture in pixels.

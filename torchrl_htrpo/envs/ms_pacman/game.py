@@ -1,4 +1,4 @@
-"""Ms. Pac-Man on the Arcade Learning Environment: what is seen, where she is, whether an enemy has her."""
+"""Ms. Pac-Man on the Arcade Learning Environment: screen, position, and contact with enemies."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ MAP = (
 ACTIONS = (Action.UP, Action.RIGHT, Action.LEFT, Action.DOWN)
 SCREENS, SIZE = 4, 84
 _COLUMNS = np.array([10, 20, *range(28, 77, 8), *range(80, 145, 8)])  # right ends of the columns but the last [pixels]
-_OPENING = 253  # frames after which episodes start; the tune of the opening lasts a few more
-_FRAMES = 13  # emulated for one action
+_OPENING = 253  # frames before an episode starts; the opening tune lasts a few more
+_FRAMES = 13  # frames for one action
 _EVERY = 4  # frames from one screen to the next
 _X, _Y, _SOUND = 10, 16, 39  # bytes of the console's memory
-_CAUGHT = range(73, 83)  # the tune that plays from the frame an enemy has her until the life is gone
+_CAUGHT = range(73, 83)  # the tune that plays from contact with an enemy until the life is lost
 
 
 class PacmanGame:
-    """The game, one action at a time, from the same start.
+    """The game: restart from a fixed state, and play one action at a time.
 
     An action lasts 13 frames, of which the screens of every fourth are seen, each the brighter of itself and the frame
     before (sprites flicker), cut to the maze and averaged down to 84 x 84 pixels of luminance.
@@ -62,12 +62,12 @@ class PacmanGame:
         self._start = self.emulator.cloneState()
 
     def restart(self) -> None:
-        """Go back to the start."""
+        """Restore the start state."""
         self.emulator.restoreState(self._start)
-        self.emulator.act(Action.NOOP)  # a state that is set back has no screen yet
+        self.emulator.act(Action.NOOP)  # a restored state has no screen until the next frame
 
     def play(self, action: int) -> Tensor:
-        """Take an action.
+        """Play an action.
 
         Args:
             action: up, right, left, down.
@@ -87,14 +87,14 @@ class PacmanGame:
 
     @property
     def cell(self) -> tuple[int, int]:
-        """The row and the column where she is, by the two bytes of the console's memory that hold her position."""
+        """Row and column of Ms. Pac-Man, from two bytes of the console's memory."""
         memory = self.emulator.getRAM()
         row = min((int(memory[_Y]) + 6) // 12, len(MAP) - 1)
         return row, int(np.digitize(int(memory[_X]) - 8, _COLUMNS, right=True))
 
     @property
     def caught(self) -> bool:
-        """Whether an enemy has her; the life itself goes some eighty frames later."""
+        """Whether an enemy has caught her; the life counter changes about eighty frames later."""
         return int(self.emulator.getRAM()[_SOUND]) in _CAUGHT
 
     def picture(self) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Bit Flipping: the smallest task on which exploration without hindsight is hopeless."""
+"""Bit Flipping: a small task that exploration without hindsight does not solve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
-# Beyond these the number of a goal overflows an int64, and the goal of zeros is never met anyway.
+# With more bits the number of a goal overflows int64, and the goal of zeros has no practical probability.
 _MAX_INDEXED_BITS = 62
 
 
@@ -71,7 +71,7 @@ class BitFlipEnv(PositionGoalEnv):
         shape = (*self.batch_size, self.num_bits)
         if self.num_bits > _MAX_INDEXED_BITS:
             return torch.randint(2, shape, generator=self.generator, device=self.device).float()
-        # Numbers from 1: the goal of zeros holds before the first action, so there would be nothing to reach.
+        # Start at 1: the goal of zeros would be reached before the first action.
         index = torch.randint(1, 2**self.num_bits, shape[:1], generator=self.generator, device=self.device)
         return ((index.unsqueeze(-1) >> torch.arange(self.num_bits, device=self.device)) & 1).float()
 

@@ -1,4 +1,4 @@
-"""A wall straight ahead and two ways round it: a task on which the average of two good actions is a bad one."""
+"""A wall with two ways around it: a task on which the mean of two good actions is a bad action."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 
 class DetourEnv(PositionGoalEnv):
-    """Walk in the plane from (-0.4, 0) to a goal behind a wall, left or right round it.
+    """Walk in the plane from (-0.4, 0) to a goal behind a wall, around it on the left or the right.
 
     The wall is the segment of the line x = 0 where ``|y| <= wall``; a step that would cross it goes nowhere. Goals are
     uniform in ``[0.2, 0.5] x [-0.1, 0.1]``, so both ways are equally long on average, and the mean of the two headings
@@ -66,7 +66,7 @@ class DetourEnv(PositionGoalEnv):
         step = self.speed * action.clamp(-1, 1)
         reached = position + step
         crosses = (position[:, 0] < 0) != (reached[:, 0] < 0)
-        # Where the way meets the line of the wall; the divisor is not zero where that is asked.
+        # Intersection of the step with the line of the wall; used only where the divisor is not zero.
         share = -position[:, 0] / torch.where(crosses, step[:, 0], 1)
         height = position[:, 1] + share * step[:, 1]
         blocked = crosses & (height.abs() <= self.wall)

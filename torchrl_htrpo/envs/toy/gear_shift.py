@@ -1,4 +1,4 @@
-"""A road that takes the right gear and the right push: an action that is discrete and continuous at once."""
+"""A road that needs the right gear and the right push: a task with a discrete and continuous action."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PUSHES = 5  # choices of discrete control, from -1 to 1
 
 
 class GearShiftEnv(PositionGoalEnv):
-    """Drive along a line from 0 to a goal in [-1, 1]; the ground changes every 0.25, and each kind takes its own gear.
+    """Drive along a line from 0 to a goal in [-1, 1]; the ground changes every 0.25, and each kind needs its own gear.
 
     In the wrong gear the wheels spin and nothing moves. The ground under the car is seen (one-hot), not that ahead.
     Goals are at least 0.25 away from the start.
@@ -73,7 +73,7 @@ class GearShiftEnv(PositionGoalEnv):
         super().__init__(specs[control], *sizes, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)
 
     def ground(self, position: Tensor) -> Tensor:
-        """The gear that grips at positions ``[N, 1]``: indices ``[N]``."""
+        """Index of the gear that works at positions ``[N, 1]``: ``[N]``."""
         return (position.squeeze(-1) / _PATCH).floor().remainder(self.num_gears).long()
 
     def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Mazes on a grid: goals that are cells, walls that must be walked round."""
+"""Mazes on a grid, with cells as goals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOVES = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))  # up, down, left, r
 
 
 class GridMazeEnv(PositionGoalEnv):
-    """Walk on a grid to a cell; the mazes of Hindsight Policy Gradients, or a drawing of your own.
+    """Walk to a cell of a grid: the mazes of Hindsight Policy Gradients, or your own drawing.
 
     ``"empty_room"`` is 11 x 11 cells without walls, entered at a corner; ``"four_rooms"`` is 11 x 11 cells in four
     rooms joined by doors, entered at any corner, and one action in five comes out as a random one. A step into a wall
@@ -106,7 +106,7 @@ class GridMazeEnv(PositionGoalEnv):
             noise = torch.rand(2, *self.batch_size, generator=self.generator, device=self.device)
             action = torch.where(noise[0] < self.slip, (4 * noise[1]).long(), action)
         there = position + self.moves[action.long()]
-        # With a wall all round it, every step is on the drawing.
+        # The drawing has a wall all around, so every step stays on it.
         row, column = (there.long() + 1).unbind(-1)
         return torch.where(self.walled[row, column].unsqueeze(-1), there, position)
 

@@ -1,4 +1,4 @@
-"""A wall with two gaps, of which one is closed and nobody sees which: a task whose good action is one of two."""
+"""A wall with two gaps, one of them closed and not observed: a task that needs a stochastic policy or a memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _START = -0.15
 
 
 class HiddenGapEnv(PositionGoalEnv):
-    """Get past a wall, left or right of straight ahead, and walk to a goal behind it; one way is closed, unseen.
+    """Walk through one of two gaps in a wall to a goal behind it; one gap is closed, which is not observed.
 
     The walker stands on a ledge at (-0.15, 0), before a wall on the line x = 0 with gaps at y = ``gap`` and
     y = -``gap``. A coin closes one of them for the episode. A step from the ledge through the open gap gets past;
@@ -72,7 +72,7 @@ class HiddenGapEnv(PositionGoalEnv):
         state = super()._reset(tensordict, **kwargs)
         drawn = torch.where(self.uniform(1)[:, 0] < 0, -self.gap, self.gap)
         mask = None if tensordict is None else tensordict.get("_reset", None)
-        # Not an entry of the state: nobody sees it.
+        # Not an entry of the state: the gap is not observed.
         self.open = drawn if mask is None else torch.where(mask.reshape(-1), drawn, self.open)
         return state
 
@@ -89,7 +89,7 @@ class HiddenGapEnv(PositionGoalEnv):
         reached = position + step
         before = position[:, 0] < 0
         crosses = before & (reached[:, 0] >= 0)
-        # Where the way meets the line of the wall; the divisor is not zero where that is asked.
+        # Intersection of the step with the line of the wall; used only where the divisor is not zero.
         height = position[:, 1] - position[:, 0] / torch.where(crosses, step[:, 0], 1) * step[:, 1]
         passes = crosses & ((height - self.open).abs() <= self.width)
         free = passes | (~before & (reached[:, 0] >= 0))

@@ -1,4 +1,4 @@
-"""What small torch-native goal tasks share: specs, seeds, whole episodes."""
+"""Base class of small torch-native goal tasks: specs, seeds, whole episodes."""
 
 from __future__ import annotations
 
@@ -77,27 +77,27 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
 
     def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
-        """Positions to start from and goals, each ``[N, d_g]``, from :attr:`generator`."""
+        """Sample start positions and goals, each ``[N, d_g]``, with :attr:`generator`."""
         raise NotImplementedError
 
     def move(self, position: Tensor, action: Tensor | TensorDictBase) -> Tensor:
-        """The positions ``[N, d_g]`` after an action."""
+        """Compute the positions ``[N, d_g]`` after an action."""
         raise NotImplementedError
 
     def observe(self, position: Tensor) -> Tensor:
-        """What is seen ``[N, d_o]``; the position unless a subclass says otherwise."""
+        """Compute the observation ``[N, d_o]``; default: the position."""
         return position.clone()
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
-        """The goal task of this environment: its own rule of what is reached."""
+        """The goal task of this environment, with its own success criterion."""
         return GoalTask(self.reached, reward, success_reward)
 
     def uniform(self, size: int) -> Tensor:
-        """Numbers in [-1, 1) ``[N, size]``, from :attr:`generator`."""
+        """Sample numbers in [-1, 1) ``[N, size]`` with :attr:`generator`."""
         return 2 * torch.rand((*self.batch_size, size), generator=self.generator, device=self.device) - 1
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
-        # A partial reset needs no merging here: TorchRL keeps the entries of the environments that go on.
+        # TorchRL merges partial resets: it keeps the entries of environments that are not reset.
         position, goal = self.sample_start_and_goal()
         return self._state(position, goal, self._zeros(torch.int64))
 

@@ -1,4 +1,4 @@
-"""Policy heads: how the features of a network become the parameters of an action distribution."""
+"""Policy heads: compute the parameters of an action distribution from the features of a network."""
 
 from torchrl_htrpo.modules.heads.base import PolicyHead
 from torchrl_htrpo.modules.heads.discrete import (

@@ -1,4 +1,4 @@
-"""What a policy head is."""
+"""Base class of policy heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class PolicyHead(nn.Module):
-    """A head turns ``num_features`` features into the parameters of :attr:`distribution_class`.
+    """Base class: compute the parameters of :attr:`distribution_class` from ``num_features`` features.
 
     Subclasses set the class attributes and implement :meth:`forward`; nothing else in the library asks which
     distribution it is. The distribution needs ``sample`` and ``log_prob``, and ``deterministic_sample`` for greedy
@@ -30,16 +30,16 @@ class PolicyHead(nn.Module):
 
     @property
     def distribution_kwargs(self) -> dict[str, Any]:
-        """Constant arguments of the distribution."""
+        """Constant keyword arguments of the distribution."""
         return {}
 
     @property
     def distribution_keys(self) -> dict[str, NestedKey]:
-        """The distribution's arguments, and the entries they are read from."""
+        """Arguments of the distribution and the entries they are read from."""
         return {str(key): key for key in self.param_keys}
 
     def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
-        """Figures of how the distribution fares, for a log; none unless a head has some.
+        """Metrics of the distribution, for a logger; empty by default.
 
         Args:
             params: ``[*B]`` with :attr:`param_keys`, such as a collected batch.
@@ -48,7 +48,7 @@ class PolicyHead(nn.Module):
 
     @property
     def warnings(self) -> dict[str, str]:
-        """What is wrong when a figure of :meth:`metrics` is above 0; only those worth a warning."""
+        """Warnings for metrics that show a problem when above 0, by the name of the metric."""
         return {}
 
     def action_module(self, action_key: NestedKey) -> ProbabilisticTensorDictModule:

@@ -31,7 +31,7 @@ class _DiscreteHead(PolicyHead):
 
 
 class CategoricalHead(_DiscreteHead):
-    r"""One of ``num_actions`` actions, as an index.
+    r"""Categorical policy: one of ``num_actions`` actions, as an index.
 
     A softmax of the network's outputs :math:`z`, with a share :math:`\epsilon` of the uniform distribution among
     :math:`n` actions:
@@ -64,12 +64,12 @@ class CategoricalHead(_DiscreteHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``[*B, num_actions]``."""
-        # Filled where it is needed: a number copied to an accelerator would make the host wait.
+        # Create the tensor on the device: copying a number to an accelerator would synchronise.
         return self._mixed(features, features.new_full((), self.num_features))
 
 
 class OneHotHead(CategoricalHead):
-    """One of ``num_actions`` actions, as a one-hot vector.
+    """Categorical policy: one of ``num_actions`` actions, as a one-hot vector.
 
     Example:
         >>> OneHotHead(4).distribution_class.__name__
@@ -80,7 +80,7 @@ class OneHotHead(CategoricalHead):
 
 
 class AllowedCategorical(MaskedCategorical):
-    """A masked categorical that says so when a mask contradicts what is asked of it.
+    """A masked categorical distribution that raises for rows without allowed actions and for forbidden actions.
 
     Both are checks of values (:func:`~torchrl_htrpo.checks.set_checks`); without them a forbidden action has
     log-probability minus infinity. Rows whose mask is all false are padding to a log-probability.
@@ -97,7 +97,7 @@ class AllowedCategorical(MaskedCategorical):
         super().__init__(logits=logits, mask=mask)
 
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
-        """Draw allowed actions."""
+        """Sample allowed actions."""
         if may_wait(self.mask.device) and not self.mask.any(-1).all():
             raise ValueError(refusal("MaskedCategoricalHead", "mask", "true somewhere in every row", "none in a row"))
         return super().sample(sample_shape)
@@ -115,7 +115,7 @@ class AllowedCategorical(MaskedCategorical):
 
 
 class MaskedCategoricalHead(CategoricalHead):
-    """One of ``num_actions`` actions, of which an entry of the observation allows some.
+    """Categorical policy with an action mask, which is an entry of the observation.
 
     A batch whose mask forbids the action that was taken is refused.
 
@@ -146,7 +146,7 @@ class MaskedCategoricalHead(CategoricalHead):
 
 
 class IndependentCategorical(distributions.Independent):
-    """Several choices that are independent of one another.
+    """Independent categorical distributions.
 
     Args:
         logits: ``[*B, choices, options]``; minus infinity where a choice has no such option.
@@ -157,7 +157,7 @@ class IndependentCategorical(distributions.Independent):
 
 
 class MultiCategoricalHead(_DiscreteHead):
-    """Several choices at once, each among its own number of options, as a vector of indices.
+    """Several independent categorical choices with different numbers of options, as a vector of indices.
 
     Args:
         num_actions: options of each choice.
@@ -188,6 +188,6 @@ class MultiCategoricalHead(_DiscreteHead):
         self.register_buffer("place", place, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``[*B, choices, most options]``, minus infinity where a choice has fewer."""
+        """Logits ``[*B, choices, most options]``, -inf where a choice has fewer options."""
         logits = features[..., self.place].masked_fill(self.absent, -torch.inf)
         return self._mixed(logits, (~self.absent).sum(-1, keepdim=True)).masked_fill(self.absent, -torch.inf)

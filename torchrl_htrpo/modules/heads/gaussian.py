@@ -1,4 +1,4 @@
-"""Heads of continuous actions with one mode."""
+"""Heads of unimodal continuous actions."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TanhNormalHead(PolicyHead):
 
 
 class FullCovarianceHead(PolicyHead):
-    r"""A Gaussian with a state-dependent mean and covariance :math:`L L^\top`, so that dimensions may move together.
+    r"""A Gaussian with a state-dependent mean and covariance :math:`L L^\top`.
 
     Args:
         action_size: dimensions of the action.

@@ -1,4 +1,4 @@
-"""A head of actions in several parts, each with a head of its own."""
+"""A head for actions with several parts, each with its own head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
 class JointActionModule(ProbabilisticTensorDictModule):
-    """Draws an action in parts and writes one log-probability for all, whatever ``composite_lp_aggregate`` says.
+    """Sample the parts of an action and write their joint log-probability, regardless of ``composite_lp_aggregate``.
 
     TensorDict's own module obeys a global switch, and refuses to work when it has moved since the module was made.
 
@@ -36,17 +36,17 @@ class JointActionModule(ProbabilisticTensorDictModule):
 
     @property
     def log_prob_key(self) -> NestedKey:
-        """Where the log-probability is written."""
+        """Key of the log-probability."""
         return self.joint_key
 
     @property
     def log_prob_keys(self) -> list[NestedKey]:
-        """The same, as a list."""
+        """Key of the log-probability, as a list."""
         return [self.joint_key]
 
     @property
     def out_keys(self) -> list[NestedKey]:
-        """The parts of the action, and their joint log-probability."""
+        """Keys of the parts of the action and of their joint log-probability."""
         return [*self.dist_sample_keys, self.joint_key]
 
     def forward(
@@ -59,13 +59,13 @@ class JointActionModule(ProbabilisticTensorDictModule):
         return out.update(drawn.select(*self.out_keys))
 
     def log_prob(self, tensordict: TensorDictBase, *, dist: Distribution | None = None) -> Tensor:
-        """The joint log-probability of a tensordict's action ``[*B]``."""
+        """Compute the joint log-probability ``[*B]`` of the action in a tensordict."""
         with set_composite_lp_aggregate(True):
             return super().log_prob(tensordict.copy(), dist=dist)
 
 
 class MixedHead(PolicyHead):
-    """An action in named parts, such as a discrete gear and a continuous set-point, independent given the state.
+    """An action with named parts, such as a discrete gear and a continuous push, independent given the state.
 
     The parts are written under the action's key (``("action", "gear")``, ``("action", "push")``), with one
     log-probability, the sum of theirs.
@@ -98,7 +98,7 @@ class MixedHead(PolicyHead):
 
     @classmethod
     def of_sizes(cls, sizes: Mapping[str, Any], heads: Mapping[str, Callable[[Any], PolicyHead]]) -> MixedHead:
-        """Build a head of each part from its size, as :func:`~torchrl_htrpo.modules.action_features` gives it.
+        """Create the head of each part from its size, as :func:`~torchrl_htrpo.modules.action_features` returns it.
 
         Args:
             sizes: options or dimensions of each part.

@@ -1,4 +1,4 @@
-"""Heads of continuous actions with several modes."""
+"""Heads of multimodal continuous actions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torchrl.modules.distributions import TanhNormal
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
-_IDLE = 1e-3  # mean weight of a component that is hardly ever drawn
-_CLIMBS = 20  # steps of mean shift: a few where a component stands alone, some more where several overlap
+_IDLE = 1e-3  # mean weight below which a component counts as unused
+_CLIMBS = 20  # mean-shift steps: few for a separate component, more for overlapping ones
 
 
 class GaussianMixture(MixtureSameFamily):
@@ -44,14 +44,14 @@ class GaussianMixture(MixtureSameFamily):
 
     @property
     def deterministic_sample(self) -> Tensor:
-        """The greedy action: that of the component of the largest weight (the mean may lie between modes)."""
+        """Greedy action: the centre of the component with the largest weight (the mean may lie between modes)."""
         likeliest = self.mixture_distribution.logits.argmax(-1)[..., None, None]
         centers = self.centers
         return centers.gather(-2, likeliest.expand(*likeliest.shape[:-1], centers.shape[-1])).squeeze(-2)
 
     @property
     def mode(self) -> Tensor:
-        """The mode of the density that is uphill from the greedy action, by mean shift.
+        """The mode of the density that mean shift finds from the greedy action.
 
         It is the greedy action itself where components lie apart. Where they overlap, none of them says what the
         mixture does, and this is the better greedy action: ``ExplorationType.MODE`` asks for it.
@@ -138,7 +138,7 @@ class GaussianMixtureHead(PolicyHead):
         self.min_weight = min_weight
         self.extract = NormalParamExtractor(scale_mapping=f"biased_softplus_{init_scale}", scale_lb=min_scale)
         offset = torch.randn(num_components, action_size)
-        # Centred, so that there are components on either side of where a single Gaussian would begin.
+        # Centre the components around the initial mean of a single Gaussian.
         self.offset = nn.Parameter(spread * (offset - offset.mean(0)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Curvature as an operator: ``A @ v``, never a matrix."""
+"""Curvature of a divergence as a linear operator ``A @ v``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torchrl_htrpo.optim.problem import ResidualFn, TermFn, TrustRegionProblem
 
 
 class LinearOperator(Protocol):
-    """Anything that maps a vector in the space of the parameters to another, linearly."""
+    """Protocol: a linear map between vectors of parameters."""
 
     def __matmul__(self, vector: TensorDictBase) -> TensorDictBase: ...
 
 
 class GaussNewtonOperator:
-    r"""The Hessian of half a sum of squares that vanish here: :math:`v \mapsto J^\top \mathrm{diag}(c) J v` (eq. 85).
+    r"""The Hessian of half a weighted sum of squared residuals that are 0: :math:`J^\top \mathrm{diag}(c) J` (eq. 85).
 
     Positive semi-definite by construction; no double backward. The Jacobian is linearised once and serves all products
     (see :func:`~torchrl_htrpo.optim.gauss_newton.row_jacobian.row_jacobian`); chunks that do not fit in the store are
@@ -72,7 +72,7 @@ class GaussNewtonOperator:
 
 
 class HessianOperator:
-    """The Hessian of any divergence, by a JVP through its gradient; need not be positive semi-definite.
+    """The Hessian of any divergence, by a JVP of its gradient; not always positive semi-definite.
 
     Args:
         terms: functions of the parameters whose second value is a part of the divergence.
@@ -99,7 +99,7 @@ class HessianOperator:
 
 
 class _SummedOperator:
-    """An operator's products, added up over the processes of a problem."""
+    """An operator whose products are summed over the processes of a problem."""
 
     def __init__(self, local: LinearOperator, problem: TrustRegionProblem) -> None:
         self.local, self.problem = local, problem
@@ -117,7 +117,7 @@ def _divergence_of(term: TermFn) -> Callable[[TensorDictBase], Tensor]:
 def curvature_operator(
     problem: TrustRegionProblem, params: TensorDictBase, store: RowStore | None = None
 ) -> LinearOperator:
-    """The curvature of a problem's divergence: Gauss-Newton where it has residuals, else its Hessian.
+    """Create the curvature of a problem's divergence: Gauss-Newton if it has residuals, else its Hessian.
 
     Args:
         problem: the problem.

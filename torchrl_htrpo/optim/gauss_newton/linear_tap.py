@@ -1,4 +1,4 @@
-"""Listening to the linear layers of a function of the parameters."""
+"""Record the linear layers of a function of the parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LinearCall:
 
 
 class LinearTap(TorchFunctionMode):
-    """While active, records each linear layer whose weights are given leaves, and cuts the weights out of the graph.
+    """Record each linear layer whose weights are among given leaves, and detach these weights from the graph.
 
     Derivatives through the graph then leave out what the recorded calls stand for; other uses of a leaf stay in.
 
@@ -38,7 +38,7 @@ class LinearTap(TorchFunctionMode):
         self.calls: list[LinearCall] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Pass everything on, linear layers through the tap."""
+        """Call the function, and record it if it is a linear layer."""
         if func is functional.linear and not kwargs and torch.is_grad_enabled() and self._owns(*args):
             return self._record(*args)
         return func(*args, **(kwargs or {}))
@@ -53,4 +53,4 @@ class LinearTap(TorchFunctionMode):
         self.calls.append(
             LinearCall(self.keys[id(weight)], None if bias is None else self.keys[id(bias)], x.detach(), y)
         )
-        return y.clone()  # What follows may write over its input.
+        return y.clone()  # Later operations may overwrite their input.

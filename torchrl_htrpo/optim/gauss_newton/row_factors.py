@@ -1,4 +1,4 @@
-"""Columns of the Jacobian of one residual per row, in the form that suits the parameters they belong to."""
+"""Factored columns of the Jacobian of one residual per row."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 
 
 class Factor(Protocol):
-    """The columns of a Jacobian ``J`` that belong to some of the parameters."""
+    """Protocol: the columns of a Jacobian ``J`` for some of the parameters."""
 
     @property
     def num_bytes(self) -> int:
-        """Memory it holds."""
+        """Memory in bytes."""
 
     def push(self, vector: TensorDictBase, rows: int) -> Tensor:
-        """Its part of ``J v``, ``[rows]``."""
+        """Compute this factor's part of ``J v``, ``[rows]``."""
 
     def pull_(self, tangent: Tensor, into: TensorDictBase) -> None:
-        """Add its part of ``J^T u``, with ``u`` ``[rows]``."""
+        """Add this factor's part of ``J^T u``, with ``u`` ``[rows]``."""
 
     def keep(self, store: RowStore) -> Factor:
-        """The same in the memory of a store."""
+        """Copy the factor to the memory of a store."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class LinearRows:
 
 @dataclass(frozen=True)
 class Columns:
-    """A few parameters of any kind: ``dense`` is ``[rows, q]``."""
+    """Dense columns of a few parameters of any kind: ``dense`` is ``[rows, q]``."""
 
     shapes: dict[NestedKey, torch.Size]
     dense: Tensor
@@ -107,7 +107,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Graph:
-    """Any parameters, by derivatives through a stored graph.
+    """Columns of any parameters, as derivatives through a stored graph.
 
     Args:
         leaves: the parameters.
@@ -134,11 +134,11 @@ class Graph:
             into.get(key).add_(part)
 
     def keep(self, store: RowStore) -> Graph:
-        """See :class:`Factor`; a graph stays where it is."""
+        """See :class:`Factor`; a graph is not copied."""
         return self
 
     def columns(self) -> Columns:
-        """The same, dense: one pass through the graph per parameter."""
+        """Compute dense columns, with one pass through the graph per parameter."""
         each = torch.cat([gradient.reshape(-1) for gradient in self.gradients])
         dense = torch.stack([self._transpose([one], None) for one in each], -1)
         return Columns({key: leaf.shape for key, leaf in self.leaves.items()}, dense)

@@ -1,4 +1,4 @@
-"""The Jacobian of one residual per row, linearised once and used for many products."""
+"""Linearise one residual per row, for many products with its Jacobian."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torchrl_htrpo.optim.gauss_newton.row_factors import Factor, Graph, LinearRo
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.problem import ResidualFn
 
-_MOST_COLUMNS = 32  # A column costs a pass through the graph when linearising, the graph two in every product.
+_MOST_COLUMNS = 32  # A dense column costs one pass through the graph once; a graph costs two in every product.
 
 
 class RowsMixedError(RuntimeError):
-    """The residual of a row depends on other rows, or the rows do not come first, so there are no outer products."""
+    """Residuals depend on other rows, or rows are not the first dimension, so factors are not outer products."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RowJacobian:
             factor.pull_(tangent, into)
 
     def keep(self, store: RowStore) -> RowJacobian | None:
-        """The same in the memory of a store; ``None`` if it does not fit."""
+        """Copy the Jacobian to the memory of a store; ``None`` if it does not fit."""
         fits = store.reserve(sum(factor.num_bytes for factor in self.factors))
         return RowJacobian(self.rows, [factor.keep(store) for factor in self.factors]) if fits else None
 
@@ -96,7 +96,7 @@ def _layers(value: Tensor, calls: Sequence[LinearCall], check: bool) -> list[Lin
     if any(len(layer.x) == 0 or len(layer.x) % len(value) for layer in layers):
         raise RowsMixedError("The inputs of a linear layer are not the rows.")
     if check:
-        # With other weights on the rows, the slopes of each row must change by its own weight.
+        # If rows are independent, changing the weights scales the slopes of each row by its weight.
         tangent = torch.linspace(0.5, 1.5, len(value), dtype=value.dtype, device=value.device)
         for layer, other in zip(layers, _with_slopes(value, calls, tangent), strict=True):
             error = torch.linalg.vector_norm(other.slope - layer.scaled(tangent))
@@ -131,7 +131,7 @@ def _rest(value: Tensor, leaves: dict[NestedKey, Tensor], saved: _SavedBytes) ->
 
 
 class _SavedBytes(torch.autograd.graph.saved_tensors_hooks):
-    """Counts what a graph stores."""
+    """Count the bytes that a graph stores."""
 
     def __init__(self) -> None:
         self.sizes: dict[int, int] = {}
@@ -144,4 +144,4 @@ class _SavedBytes(torch.autograd.graph.saved_tensors_hooks):
     def _count(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self.sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # The tensor itself would close a cycle through its own graph.
+        return tensor.detach()  # Saving the tensor itself would create a reference cycle with its graph.

@@ -1,4 +1,4 @@
-"""Memory for linearised rows, kept between updates."""
+"""Reusable memory for linearised rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchrl_htrpo._errors import refusal
 
 
 class RowStore:
-    """Slabs of memory that one update after another writes over: fresh memory costs more than filling it.
+    """Memory that each update overwrites: allocating it anew costs more than filling it.
 
     Args:
         max_bytes: most memory to use.
@@ -35,17 +35,17 @@ class RowStore:
         self.clear()
 
     def clear(self) -> None:
-        """Start over: what was kept may now be written over."""
+        """Free all stored tensors for overwriting."""
         self._next = self._reserved = 0
 
     def reserve(self, num_bytes: int) -> bool:
-        """Take a share of ``max_bytes``, if that much is left."""
+        """Reserve memory, if ``max_bytes`` are not exceeded."""
         fits = self._reserved + num_bytes <= self.max_bytes
         self._reserved += num_bytes if fits else 0
         return fits
 
     def keep(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Copy tensors of one dtype and device, for which memory was reserved, to where they stay until :meth:`clear`.
+        """Copy tensors of one dtype and device to reserved memory, where they stay until :meth:`clear`.
 
         Args:
             tensors: what to keep.
@@ -64,6 +64,6 @@ class RowStore:
         slab = self._slabs[index]
         if slab.numel() < numel or (slab.dtype, slab.device) != (like.dtype, like.device):
             del slab
-            self._slabs[index] = torch.empty(0)  # The old one goes before the new one comes.
+            self._slabs[index] = torch.empty(0)  # Free the old slab before allocating the new one.
             self._slabs[index] = torch.empty(numel, dtype=like.dtype, device=like.device)
         return self._slabs[index]

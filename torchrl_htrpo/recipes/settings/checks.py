@@ -9,7 +9,7 @@ from torchrl_htrpo._errors import refusal
 
 
 def within(config: Any, low: float, high: float, *keys: str, above: bool = False) -> None:
-    """Refuse values outside a range; None passes, where the type of the key allows it.
+    """Raise for values outside a range; None passes where the type allows it.
 
     Args:
         config: a dataclass.
@@ -36,7 +36,7 @@ def within(config: Any, low: float, high: float, *keys: str, above: bool = False
 
 
 def require_that(config: Any, held: bool, key: str, expected: str) -> None:
-    """Refuse a value that does not fit the others.
+    """Raise if a value does not fit the others.
 
     Raises:
         ValueError: naming the key, what it must be and its value.

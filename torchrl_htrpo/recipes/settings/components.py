@@ -1,4 +1,4 @@
-"""Heads, goals, advantages, divergences, trust regions: the choices of the configuration groups, as dataclasses."""
+"""Dataclasses of the configuration groups: heads, goals, advantages, divergences, trust regions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GoalTask:
 
 @dataclass
 class Part:
-    """What the recipe completes with sizes, parameters or the discount."""
+    """Base class: a component that the recipe completes with sizes, parameters or the discount."""
 
     _target_: str = ""
     _partial_: bool = True
@@ -85,7 +85,7 @@ class TanhGaussianMixtureHead(GaussianMixtureHead):
 
 @dataclass
 class CategoricalHead(Part):
-    """One of so many actions, as an index."""
+    """A categorical action, as an index."""
 
     _target_: str = "torchrl_htrpo.modules.CategoricalHead"
     uniform_share: float = 0.0  # share of the uniform distribution: no action dies out
@@ -93,21 +93,21 @@ class CategoricalHead(Part):
 
 @dataclass
 class OneHotHead(CategoricalHead):
-    """One of so many actions, as a one-hot vector."""
+    """A categorical action, as a one-hot vector."""
 
     _target_: str = "torchrl_htrpo.modules.OneHotHead"
 
 
 @dataclass
 class MultiCategoricalHead(CategoricalHead):
-    """Several choices at once, as a vector of indices."""
+    """Several categorical actions, as a vector of indices."""
 
     _target_: str = "torchrl_htrpo.modules.MultiCategoricalHead"
 
 
 @dataclass
 class MaskedCategoricalHead(CategoricalHead):
-    """One of so many actions, of which an entry of the observation allows some."""
+    """A categorical action with a mask in the observation."""
 
     _target_: str = "torchrl_htrpo.modules.MaskedCategoricalHead"
     mask_key: str = "action_mask"
@@ -115,7 +115,7 @@ class MaskedCategoricalHead(CategoricalHead):
 
 @dataclass
 class PartHeads:
-    """A head for each part of a mixed action, by its name; those of other environments are not used."""
+    """The head of each part of a mixed action, by its name; unused for parts of other environments."""
 
     gear: CategoricalHead = field(default_factory=CategoricalHead)  # of GearShiftEnv
     push: GaussianHead = field(default_factory=GaussianHead)
@@ -160,7 +160,7 @@ class AllGoals(Part):
 
 @dataclass
 class OriginalGoals(Part):
-    """Each trajectory keeps its own goal (TRPO on a goal task), perhaps with others beside it."""
+    """Each trajectory keeps its original goal (TRPO on a goal task), perhaps with hindsight goals too."""
 
     _target_: str = "torchrl_htrpo.hindsight.OriginalGoalSampler"
     beside: HGFGoals | None = None
@@ -168,7 +168,7 @@ class OriginalGoals(Part):
 
 @dataclass
 class GoalVTrace(Part):
-    """V-trace with the goal ratio: multi-step credit, corrected for the changed goal."""
+    """V-trace with the goal ratio: multi-step advantages, corrected for the changed goal."""
 
     _target_: str = "torchrl_htrpo.objectives.GoalVTrace"
     lmbda: float = "${lmbda}"  # type: ignore[assignment]
@@ -193,7 +193,7 @@ class GAE(Part):
 
 @dataclass
 class ConjugateGradient:
-    """The direction of a step."""
+    """Conjugate gradients for the direction of a step."""
 
     _target_: str = "torchrl_htrpo.optim.ConjugateGradient"
     max_iterations: int = 10
@@ -202,7 +202,7 @@ class ConjugateGradient:
 
 @dataclass
 class LineSearch:
-    """The length of a step."""
+    """Backtracking line search for the length of a step."""
 
     _target_: str = "torchrl_htrpo.optim.BacktrackingLineSearch"
     max_trials: int = 10
@@ -224,7 +224,7 @@ class TrustRegion(Part):
 
 @dataclass
 class PaperTrustRegion(Part):
-    """The published rule, in the units of eqs. 79, 80 and Tables 2, 3."""
+    """The optimizer of the paper, in the units of eqs. 79, 80 and Tables 2, 3."""
 
     _target_: str = "torchrl_htrpo.optim.TrustRegionOptimizer.paper"
     max_divergence: float = 2.0e-5  # max KL step of Tables 2, 3

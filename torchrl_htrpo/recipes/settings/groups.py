@@ -1,4 +1,4 @@
-"""The configuration groups: which name stands for what."""
+"""Names of the choices of the configuration groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 import torchrl_htrpo.recipes.settings.components as part
 
-MODE = {"eval_exploration": "MODE"}  # of a mixture: components overlap at first, and none of them is the whole
+MODE = {"eval_exploration": "MODE"}  # components of a mixture overlap at first, and a centre is then no mode
 
 HEADS = {
     "gaussian": part.GaussianHead,
@@ -46,16 +46,16 @@ HINDSIGHT = {  # of HER
     "future": part.FutureGoals,
     "final": part.FinalGoals,
     "hgf": part.HGFGoals(_partial_=False),  # among the achieved goals of all drawn episodes
-    "future_in_region": part.FutureGoals(region=part.InBox()),  # HGF's filter, where any such goal is ahead
+    "future_in_region": part.FutureGoals(region=part.InBox()),  # HGF's filter, where a later goal passes it
 }
 
-# What a change of the system changes, of the paper and its ablations.
+# Systems of the paper and its ablations: overridden groups and values.
 _TRPO = {"weighted": False, "lmbda": 0.97, "gradient_rows": None, "curvature_rows": None}  # ratios are 1
 SYSTEMS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "htrpo": ({}, {}),
     "htrpo_and_original": ({"goals": "hgf_and_original"}, {}),  # each trajectory's own goal beside those of HGF
     "htrpo_dense": ({}, {"goal_task": {"reward": "dense"}}),  # minus the distance to the goal
-    "htrpo_no_hgf": ({"goals": "uniform"}, {}),  # as many goals, drawn evenly among the achieved ones
+    "htrpo_no_hgf": ({"goals": "uniform"}, {}),  # as many goals, sampled uniformly from the achieved ones
     "htrpo_no_qkl": ({"divergence": "sampled_kl"}, {}),
     "htrpo_no_wis": ({}, {"weighted": False}),  # plain ratios
     "htrpo_whole_ratio": ({}, {"per_decision": False}),  # the ratio of the whole trajectory at each of its steps
@@ -72,14 +72,14 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 
 
 def register(group: str, choices: dict[str, Any], package: str | None = None) -> None:
-    """Make choices of a group known to Hydra."""
+    """Register the choices of a group with Hydra."""
     for name, node in choices.items():
         made = OmegaConf.create(node) if isinstance(node, dict) else node
         ConfigStore.instance().store(group=group, name=name, node=made, package=package, provider="torchrl_htrpo")
 
 
 def register_all() -> None:
-    """Make every group known to Hydra."""
+    """Register every group with Hydra."""
     for group, choices in (
         ("head", HEADS),
         ("goals", GOALS),

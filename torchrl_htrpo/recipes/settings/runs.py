@@ -1,4 +1,4 @@
-"""The configuration of each recipe: keys, types, defaults, ranges, and what must fit together."""
+"""Configuration of each recipe: keys, types, defaults, ranges and consistency checks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE |= {"num_threads", "num_workers", "timeout", "start_method"}
 
 @dataclass
 class RunConfig:
-    """What every recipe has."""
+    """Keys of every recipe."""
 
     name: str = MISSING  # of the run
     seed: int = 0
@@ -48,7 +48,7 @@ class RunConfig:
 
 @dataclass
 class GoalRunConfig(RunConfig):
-    """What the recipes on goal tasks have."""
+    """Keys of the recipes on goal tasks."""
 
     horizon: int = 50  # steps of an episode
     env: dict[str, Any] = MISSING  # the environment, with its own settings
@@ -71,7 +71,7 @@ class GoalRunConfig(RunConfig):
 
 @dataclass
 class CriticConfig:
-    """How the critic is fitted."""
+    """Keys of the critic's fit."""
 
     lr: float = 5.0e-4  # of Adam
     updates: int = 40  # minibatches per iteration
@@ -202,7 +202,7 @@ class TRPOConfig(RunConfig):
 
 
 def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
-    """Refuse values outside their range, and sizes that do not fit together.
+    """Raise for values outside their range and for sizes that do not fit together.
 
     Args:
         cfg: the configuration.
@@ -215,7 +215,7 @@ def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
 
 
 def lasting(cfg: DictConfig) -> dict[str, Any]:
-    """What must stay as it is for a run to resume, with every reference resolved."""
+    """Keys that must not change when a run resumes, with resolved references."""
     kept: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     kept = {key: value for key, value in kept.items() if key not in FREE}
     if isinstance(kept.get("env"), dict):
