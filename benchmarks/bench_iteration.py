@@ -21,15 +21,10 @@ import torch
 from bench_update import fit_in_minibatches
 from push_batch import gaussian_actor, machine, new_critic, stages
 
-from torchrl_htrpo import (
-    FetchEnv,
-    GoalNormalizer,
-    RowSampler,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    weight_share,
-)
+from torchrl_htrpo import FetchEnv, RowSampler, TrustRegionObjective, TrustRegionOptimizer
+from torchrl_htrpo.batch import weight_share
 from torchrl_htrpo.evaluation import collect_episodes
+from torchrl_htrpo.modules import GoalNormalizer
 
 GRADIENT_ROWS, CURVATURE_ROWS, CHUNK = 32768, 16384, 8192
 Spans = dict[str, list[tuple[float, float]]]

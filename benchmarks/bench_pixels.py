@@ -27,21 +27,19 @@ from torchrl.collectors.utils import split_trajectories
 from torchrl.modules import ConvNet
 
 from torchrl_htrpo import (
-    CategoricalHead,
     CumulativeGoalRatio,
     EqualGoals,
     HGFGoalSampler,
     HindsightRelabel,
-    PixelGoalEncoder,
     RowSampler,
-    ShareStates,
     TrustRegionObjective,
-    curvature_operator,
     make_actor,
     make_goal_env,
-    orthogonal_,
 )
 from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.hindsight import ShareStates
+from torchrl_htrpo.modules import CategoricalHead, PixelGoalEncoder, orthogonal_
+from torchrl_htrpo.optim import curvature_operator
 
 OWN_ROWS, SHARED_ROWS = 512, 8192
 

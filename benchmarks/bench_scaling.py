@@ -28,7 +28,6 @@ from torchrl.envs import Compose
 from torchrl_htrpo import (
     AllGoalSampler,
     BitFlipEnv,
-    CategoricalHead,
     CumulativeGoalRatio,
     EqualGoals,
     FetchEnv,
@@ -40,8 +39,9 @@ from torchrl_htrpo import (
     TrustRegionObjective,
     make_actor,
     make_critic,
-    weight_share,
 )
+from torchrl_htrpo.batch import weight_share
+from torchrl_htrpo.modules import CategoricalHead
 
 CHUNK = 4096
 Costs = dict[str, dict[int, float]]

@@ -39,14 +39,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from torchrl.modules import ValueOperator
 
-from torchrl_htrpo import (
-    ConjugateGradient,
-    GaussNewtonOperator,
-    RowSampler,
-    TrustRegionObjective,
-    TrustRegionOptimizer,
-    weight_share,
-)
+from torchrl_htrpo import RowSampler, TrustRegionObjective, TrustRegionOptimizer
+from torchrl_htrpo.batch import weight_share
+from torchrl_htrpo.optim import ConjugateGradient, GaussNewtonOperator
 from torchrl_htrpo.optim.vectors import dot
 
 GRADIENT_ROWS, CURVATURE_ROWS = 32768, 16384

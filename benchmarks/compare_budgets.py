@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap, mannwhitneyu
 
-from torchrl_htrpo import read_table
+from torchrl_htrpo.records import read_table
 
 SUCCESS, POINTS = "eval/success", 200
 Curve = list[tuple[int, float]]

@@ -27,8 +27,9 @@ import torch
 from tensordict.nn import TensorDictModule
 from torch import Tensor
 
-from torchrl_htrpo import Evaluation, evaluate, make_goal_env
+from torchrl_htrpo import evaluate, make_goal_env
 from torchrl_htrpo.envs.adapters.factory import FETCH_IDS, GOAL_KEYS
+from torchrl_htrpo.evaluation import Evaluation
 
 HORIZON, HIDDEN = 50, [256, 256, 256]
 FIELDS = ("step", "seconds", "cpu_seconds", "eval/success")

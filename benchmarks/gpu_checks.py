@@ -32,12 +32,8 @@ from torch import Tensor
 from torchrl_htrpo import (
     AllGoalSampler,
     BitFlipEnv,
-    CategoricalHead,
-    ConjugateGradient,
     CumulativeGoalRatio,
     EqualGoals,
-    GaussNewtonOperator,
-    GoalNormalizer,
     GoalTask,
     GoalVTrace,
     HindsightRelabel,
@@ -47,8 +43,10 @@ from torchrl_htrpo import (
     TrustRegionOptimizer,
     make_actor,
     make_critic,
-    weight_share,
 )
+from torchrl_htrpo.batch import weight_share
+from torchrl_htrpo.modules import CategoricalHead, GoalNormalizer
+from torchrl_htrpo.optim import ConjugateGradient, GaussNewtonOperator
 from torchrl_htrpo.optim.vectors import dot
 
 ROOT = Path(__file__).resolve().parent.parent

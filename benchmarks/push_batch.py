@@ -17,8 +17,6 @@ from torchrl.modules import ValueOperator
 from torchrl_htrpo import (
     CumulativeGoalRatio,
     FetchEnv,
-    GaussianHead,
-    GoalNormalizer,
     GoalTask,
     GoalVTrace,
     HGFGoalSampler,
@@ -28,6 +26,7 @@ from torchrl_htrpo import (
     make_actor,
     make_critic,
 )
+from torchrl_htrpo.modules import GaussianHead, GoalNormalizer
 
 Collected = tuple[TensorDictBase, ProbabilisticTensorDictSequential, ValueOperator]
 ROW_KEYS = (

@@ -12,7 +12,8 @@ from tensordict.nn import ProbabilisticTensorDictSequential
 from torch.multiprocessing import spawn
 
 from tests.cases import actor_with, weighted
-from torchrl_htrpo import ConjugateGradient, KLLoss, QKLLoss, StepResult, TrustRegionObjective, TrustRegionOptimizer
+from torchrl_htrpo import KLLoss, QKLLoss, StepResult, TrustRegionObjective, TrustRegionOptimizer
+from torchrl_htrpo.optim import ConjugateGradient
 
 CASES = {"qkl": QKLLoss, "kl": KLLoss}
 PROCESSES = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-import torchrl_htrpo
+from torchrl_htrpo import modules
 from torchrl_htrpo.optim import StepStatus
 from torchrl_htrpo.recipes.settings.groups import HEADS, MIXTURES
 
@@ -24,7 +24,7 @@ def test_its_examples_run_and_the_step_is_accepted(capsys):
 
 
 def test_every_head_is_in_its_table_with_its_configuration():
-    heads = {name for name in torchrl_htrpo.__all__ if name.endswith("Head") and name != "PolicyHead"}
+    heads = {name for name in modules.__all__ if name.endswith("Head") and name != "PolicyHead"}
     rows = re.findall(r"^\| \{class\}`~torchrl_htrpo\.modules\.(\w+)` \| `(\w+)` \|", PAGE, re.MULTILINE)
     assert {name for name, _ in rows} == heads
     configured = HEADS | MIXTURES

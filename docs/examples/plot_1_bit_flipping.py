@@ -24,7 +24,7 @@ torch.manual_seed(0)
 # per cent is drawn evenly, so that none dies out. The policy is examined in an environment of its own.
 env, exam = (ht.BitFlipEnv(num_bits=6, num_envs=32, seed=seed) for seed in (0, 1))
 task = env.task("paper_code")
-actor = ht.make_actor(ht.CategoricalHead(6, uniform_share=0.01), 12, (64, 64))
+actor = ht.make_actor(ht.modules.CategoricalHead(6, uniform_share=0.01), 12, (64, 64))
 critic = ht.make_critic(12, (64, 64))
 
 # %%

@@ -12,7 +12,8 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo import GaussianHead, KLLoss, QKLLoss, SampledKLLoss, make_actor
+from torchrl_htrpo import KLLoss, QKLLoss, SampledKLLoss, make_actor
+from torchrl_htrpo.modules import GaussianHead
 
 torch.manual_seed(0)
 

@@ -36,9 +36,9 @@ plt.show()
 # Observation and goal are cells (row, column); 32 walkers, each distinct cell reached is a hindsight goal.
 env = ht.GridMazeEnv("empty_room", num_envs=32, seed=0)
 task = env.task("sparse", success_reward=10.0)
-normalizer = ht.GoalNormalizer(2, 2)
+normalizer = ht.modules.GoalNormalizer(2, 2)
 normalizer.update(*[env.reset()["desired_goal"]] * 2)
-actor = ht.make_actor(ht.CategoricalHead(4), 4, (64, 64), encoder=normalizer)
+actor = ht.make_actor(ht.modules.CategoricalHead(4), 4, (64, 64), encoder=normalizer)
 critic = ht.make_critic(4, (64, 64), encoder=normalizer)
 hindsight = Compose(
     ht.UniformGoalSampler(30, skip_held=task.reached), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor)
@@ -62,7 +62,7 @@ for batch in Collector(env, actor, frames_per_batch=1024, total_frames=8192):
 # Where it gets to
 # ----------------
 # One greedy episode for each cell: reached or not, and in how many steps.
-episodes = ht.collect_episodes(ht.GridMazeEnv("empty_room", num_envs=512, seed=1), actor, 512, 32)
+episodes = ht.evaluation.collect_episodes(ht.GridMazeEnv("empty_room", num_envs=512, seed=1), actor, 512, 32)
 success = task.success(episodes)
 steps = torch.where(success.any(-1), success.int().argmax(-1) + 1.0, torch.nan)
 goals = episodes["desired_goal"][:, 0].long()

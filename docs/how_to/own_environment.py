@@ -49,7 +49,7 @@ def reward(td):
 torch.manual_seed(0)
 task = ht.GoalTask(ht.WithinDistance(0.1), reward)
 env, exam = ht.make_goal_env(make, 16, seed=0), ht.make_goal_env(make, 16, seed=1)
-actor, critic = ht.make_actor(ht.GaussianHead(1), 2, (32, 32)), ht.make_critic(2, (32, 32))
+actor, critic = ht.make_actor(ht.modules.GaussianHead(1), 2, (32, 32)), ht.make_critic(2, (32, 32))
 hindsight = Compose(ht.HGFGoalSampler(20), ht.HindsightRelabel(task), ht.CumulativeGoalRatio(actor, gamma=GAMMA))
 prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
 objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(4096)

@@ -11,7 +11,7 @@ BITS, GAMMA = 6, 0.9
 
 torch.manual_seed(0)
 env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
-actor = ht.make_actor(ht.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
+actor = ht.make_actor(ht.modules.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
 critic = ht.make_critic(2 * BITS, (64,))
 hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA))
 prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))

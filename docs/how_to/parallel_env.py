@@ -13,7 +13,7 @@ def make_env() -> ht.BitFlipEnv:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    actor = ht.make_actor(ht.CategoricalHead(4), 8, (16,))
+    actor = ht.make_actor(ht.modules.CategoricalHead(4), 8, (16,))
     hindsight = Compose(ht.HGFGoalSampler(5), ht.HindsightRelabel(make_env().task()), ht.CumulativeGoalRatio(actor))
 
     env = ParallelEnv(2, make_env)  # [2, 8] environments

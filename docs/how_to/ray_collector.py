@@ -16,7 +16,7 @@ def make_env() -> ht.BitFlipEnv:
 if __name__ == "__main__":
     torch.manual_seed(0)
     ray.init(num_cpus=2, include_dashboard=False)
-    actor = ht.make_actor(ht.CategoricalHead(4), 8, (16,))
+    actor = ht.make_actor(ht.modules.CategoricalHead(4), 8, (16,))
     hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(make_env().task()), ht.CumulativeGoalRatio(actor))
     collector = RayCollector(
         [make_env, make_env],

@@ -9,7 +9,7 @@ import torchrl_htrpo as ht
 STEPS, GAMMA = 8, 0.9
 
 
-class BlindWalk(ht.PositionGoalEnv):
+class BlindWalk(ht.envs.PositionGoalEnv):
     """Walk along a line; where one is, is seen at the start and never again."""
 
     def __init__(self, num_envs, seed):
@@ -31,13 +31,13 @@ class BlindWalk(ht.PositionGoalEnv):
 def train(with_memory: bool) -> float:
     """Greedy success after 25 batches of 32 episodes."""
     torch.manual_seed(0)
-    env, exam = (ht.with_history(BlindWalk(32, seed), STEPS) for seed in (0, 1))
+    env, exam = (ht.envs.with_history(BlindWalk(32, seed), STEPS) for seed in (0, 1))
     if with_memory:  # both read the whole episode so far, under the goal of the row
-        keys, joins = ("history", "desired_goal"), [ht.GoalMemory(1, 1, hidden_size=16) for _ in range(2)]
+        keys, joins = ("history", "desired_goal"), [ht.modules.GoalMemory(1, 1, hidden_size=16) for _ in range(2)]
         sizes = [join.size for join in joins]
     else:
         keys, joins, sizes = ("observation", "desired_goal"), [None, None], [2, 2]
-    actor = ht.make_actor(ht.GaussianHead(1, init_scale=0.5), sizes[0], (32,), encoder=joins[0], in_keys=keys)
+    actor = ht.make_actor(ht.modules.GaussianHead(1, init_scale=0.5), sizes[0], (32,), encoder=joins[0], in_keys=keys)
     critic = ht.make_critic(sizes[1], (32,), encoder=joins[1], in_keys=keys)
     hindsight = Compose(
         ht.HGFGoalSampler(20), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)

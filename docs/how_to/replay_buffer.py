@@ -10,7 +10,7 @@ BITS = 6
 
 torch.manual_seed(0)
 env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
-actor = ht.make_actor(ht.CategoricalHead(BITS), 2 * BITS, (64,))
+actor = ht.make_actor(ht.modules.CategoricalHead(BITS), 2 * BITS, (64,))
 optimizer = torch.optim.Adam(actor.parameters(), lr=3e-3)
 
 # An item is a trajectory [T], so a sample is [N, T] and comes out as [G, N, T]. Use ReplayBuffer: its relative
@@ -27,7 +27,7 @@ for _ in range(20):
         sample = buffer.sample()
         # A pair that ends in a success shows how its goal is reached: imitate its live steps.
         shown = sample["next", "terminated"].any(-2) & sample["collector", "mask"]
-        loss = -ht.action_log_prob(actor, sample[shown]).mean()
+        loss = -ht.modules.action_log_prob(actor, sample[shown]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -16,7 +16,7 @@ dist.init_process_group("gloo")  # "nccl" for one GPU each
 rank, processes = dist.get_rank(), dist.get_world_size()
 
 torch.manual_seed(0)  # the same networks everywhere, and
-actor = ht.make_actor(ht.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
+actor = ht.make_actor(ht.modules.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
 critic = ht.make_critic(2 * BITS, (64,))
 torch.manual_seed(rank)  # from here on, other episodes
 env = ht.BitFlipEnv(BITS, num_envs=8, seed=rank)

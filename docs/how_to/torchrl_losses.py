@@ -14,7 +14,7 @@ def train(loss_class: type, epochs: int, lr: float) -> float:
     """Success after 25 batches of 16 episodes."""
     torch.manual_seed(0)
     env = ht.BitFlipEnv(BITS, num_envs=16, seed=0)
-    actor, critic = ht.make_actor(ht.CategoricalHead(BITS), 2 * BITS, (64,)), ht.make_critic(2 * BITS, (64,))
+    actor, critic = ht.make_actor(ht.modules.CategoricalHead(BITS), 2 * BITS, (64,)), ht.make_critic(2 * BITS, (64,))
     hindsight = Compose(
         ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)
     )

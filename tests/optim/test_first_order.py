@@ -9,7 +9,8 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from torchrl_htrpo import FirstOrderOptimizer, StepStatus, TrustRegionProblem
+from torchrl_htrpo import FirstOrderOptimizer, StepStatus
+from torchrl_htrpo.optim import TrustRegionProblem
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.recipes import runs
-from torchrl_htrpo import read_table
+from torchrl_htrpo.records import read_table
 
 ROOT = Path(__file__).parents[2]
 TINY = (

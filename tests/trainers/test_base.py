@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor, read_table
+from torchrl_htrpo import BitFlipEnv, make_actor
+from torchrl_htrpo.modules import CategoricalHead
+from torchrl_htrpo.records import read_table
 from torchrl_htrpo.trainers import Evaluator, Trainer, descend, seed_everything
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor
+from torchrl_htrpo import BitFlipEnv, make_actor
+from torchrl_htrpo.modules import CategoricalHead
 from torchrl_htrpo.trainers import Evaluator
 
 

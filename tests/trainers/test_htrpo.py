@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchrl_htrpo import BitFlipEnv, CategoricalHead, DetourEnv, GaussianHead, GoalNormalizer, make_actor, make_critic
+from torchrl_htrpo import BitFlipEnv, DetourEnv, make_actor, make_critic
+from torchrl_htrpo.modules import CategoricalHead, GaussianHead, GoalNormalizer
 from torchrl_htrpo.trainers import HTRPOTrainer, encoder_of, hindsight_pipeline
 
 

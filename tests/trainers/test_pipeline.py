@@ -6,7 +6,6 @@ import torch
 
 from torchrl_htrpo import (
     BitFlipEnv,
-    CategoricalHead,
     CumulativeGoalRatio,
     GoalVTrace,
     HGFGoalSampler,
@@ -15,6 +14,7 @@ from torchrl_htrpo import (
     make_actor,
     make_critic,
 )
+from torchrl_htrpo.modules import CategoricalHead
 from torchrl_htrpo.trainers import hindsight_pipeline
 
 

@@ -18,8 +18,8 @@ from torchrl_htrpo.envs.toy.hidden_gap import HiddenGapEnv
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
 if TYPE_CHECKING:
-    from torchrl_htrpo.envs.fetch.env import FetchEnv
-    from torchrl_htrpo.envs.ms_pacman.env import MsPacmanEnv
+    from torchrl_htrpo.envs.fetch.env import FetchEnv as FetchEnv
+    from torchrl_htrpo.envs.ms_pacman.env import MsPacmanEnv as MsPacmanEnv
 
 __all__ = [
     "BitFlipEnv",
@@ -27,13 +27,11 @@ __all__ = [
     "EnvBatch",
     "EnvFailure",
     "EqualGoals",
-    "FetchEnv",
     "FiniteGuard",
     "GearShiftEnv",
     "GoalTask",
     "GridMazeEnv",
     "HiddenGapEnv",
-    "MsPacmanEnv",
     "PositionGoalEnv",
     "WithinDistance",
     "make_goal_env",

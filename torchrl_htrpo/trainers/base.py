@@ -36,8 +36,8 @@ class Trainer:
     """Base class: collect, update, log, evaluate and save, until the budget of environment steps is used.
 
     A subclass says what an update is (:meth:`update`) and what a checkpoint holds (:meth:`components`). The surface is
-    that of ``torchrl.trainers.Trainer`` (``train``, ``register_op``); the record is a :class:`~torchrl_htrpo.Run`, so
-    that a run resumes bit for bit.
+    that of ``torchrl.trainers.Trainer`` (``train``, ``register_op``); the record is a
+    :class:`~torchrl_htrpo.records.Run`, so that a run resumes bit for bit.
 
     Args:
         env: what the policy learns in; closed at the end.

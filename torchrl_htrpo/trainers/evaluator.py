@@ -30,7 +30,8 @@ class Evaluator:
         metric: the success rate that ``target`` is compared with: at any step, or at the last step.
 
     Example:
-        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor
+        >>> from torchrl_htrpo import BitFlipEnv, make_actor
+        >>> from torchrl_htrpo.modules import CategoricalHead
         >>> env = BitFlipEnv(4, num_envs=8)
         >>> evaluator = Evaluator(env, env.task(), horizon=4, episodes=16)
         >>> evaluator(make_actor(CategoricalHead(4), 8), last=False)["eval/episodes"]

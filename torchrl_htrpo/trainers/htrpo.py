@@ -64,7 +64,8 @@ class HTRPOTrainer(Trainer):
 
     Example:
         >>> import tempfile
-        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor, make_critic
+        >>> from torchrl_htrpo import BitFlipEnv, make_actor, make_critic
+        >>> from torchrl_htrpo.modules import CategoricalHead
         >>> env = BitFlipEnv(4, num_envs=8, seed=0)
         >>> actor, critic = make_actor(CategoricalHead(4), 8, (16,)), make_critic(8, (16,))
         >>> trainer = HTRPOTrainer(

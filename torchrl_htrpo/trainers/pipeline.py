@@ -65,7 +65,8 @@ def hindsight_pipeline(
         A module from trajectories ``[N, T]`` to rows ``[G, N, T]``.
 
     Example:
-        >>> from torchrl_htrpo import BitFlipEnv, CategoricalHead, make_actor, make_critic
+        >>> from torchrl_htrpo import BitFlipEnv, make_actor, make_critic
+        >>> from torchrl_htrpo.modules import CategoricalHead
         >>> env, actor, critic = BitFlipEnv(4, num_envs=8), make_actor(CategoricalHead(4), 8), make_critic(8)
         >>> pipeline = hindsight_pipeline(actor, critic, env.task(), gamma=0.9)
         >>> rows = pipeline(env.rollout(4, actor))
