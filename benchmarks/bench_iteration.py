@@ -1,6 +1,6 @@
 """One iteration of HTRPO, phase by phase: collect 3200 steps, relabel under 100 goals, step, fit the critic.
 
-The networks and budgets are those of ``recipes/config/htrpo_fetch.yaml`` with ``+preset=fast``; the policy is new.
+The networks and budgets are those of ``task=reach`` with ``preset=fast``; the policy is new.
 Phases are timed on the clock of the wall and on that of this process and its threads (CPU seconds), which other users
 of the machine disturb less; a figure is the median over iterations, the first one left out.
 
