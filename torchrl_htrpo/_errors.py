@@ -12,10 +12,10 @@ def refusal(owner: object, argument: str, expected: str, got: object, choices: I
     """Compose the message of an exception.
 
     Args:
-        owner: the object (or its name) that refuses.
+        owner: the object that raises, or its name.
         argument: the name of the argument or key.
-        expected: what would have been accepted, in words.
-        got: what came.
+        expected: the accepted values, in words.
+        got: the actual value.
         choices: the accepted values, if they can be listed.
 
     Returns:
@@ -35,9 +35,9 @@ def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list
     """Get entries of a tensordict, or raise a KeyError that names the missing one and lists the present ones.
 
     Args:
-        owner: who asks.
-        tensordict: where.
-        *keys: what.
+        owner: the object that reads the entries.
+        tensordict: the input.
+        *keys: keys of the entries.
 
     Returns:
         The entries.

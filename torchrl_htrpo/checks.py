@@ -23,11 +23,11 @@ def set_checks(mode: Checks | None) -> Iterator[None]:
     Without a choice, checks run on the CPU and are off on an accelerator. Checks of keys, shapes and arguments always
     run.
 
-    The mode does not change results. Where the host may not wait, rows that do not count are kept and masked, since a
-    shape that depends on values would make it wait: :class:`~torchrl_htrpo.hindsight.AllGoalSampler` keeps a slot for
-    each candidate, :class:`~torchrl_htrpo.batch.RowSampler` fills up its rows with masked ones, networks are evaluated
-    on masked rows too, and conjugate gradients run all iterations (those after convergence change nothing). Sums may
-    differ by rounding, and ``hindsight/live_share`` is a share of all slots.
+    The mode does not change results. With ``"off"``, rows of weight 0 are kept and masked, since shapes that depend on
+    values need a synchronisation: :class:`~torchrl_htrpo.hindsight.AllGoalSampler` keeps a slot for each candidate,
+    :class:`~torchrl_htrpo.batch.RowSampler` fills up its rows with masked ones, networks are evaluated on masked rows
+    too, and conjugate gradients run all iterations (those after convergence change nothing). Sums may differ by
+    rounding, and ``hindsight/live_share`` is a share of all slots.
 
     Args:
         mode: ``"sync"`` checks and waits, on any device; ``"off"`` does neither; ``None`` is the default by device.

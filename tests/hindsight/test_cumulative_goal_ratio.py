@@ -227,7 +227,9 @@ def test_an_actor_without_log_prob_is_refused():
 
 
 def test_an_unknown_normalization_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"normalization must be a known one, got 'x' \(choices: 'mean', 'paper'"):
+    with pytest.raises(
+        ValueError, match=r"normalization must be one of the choices, got 'x' \(choices: 'mean', 'paper'"
+    ):
         CumulativeGoalRatio(actor_with("categorical"), normalization="x")
 
 

@@ -82,7 +82,7 @@ def test_float32_and_float64_choose_the_same_goals():
         ({"num_goals": 0}, "HGFGoalSampler: num_goals must be a positive integer, got 0"),
         (
             {"num_goals": 1, "distance": "cosine"},
-            r"HGFGoalSampler: distance must be a known distance, got 'cosine' \(choices: 'euclidean', 'density'\)",
+            r"HGFGoalSampler: distance must be one of the choices, got 'cosine' \(choices: 'euclidean', 'density'\)",
         ),
     ],
 )

@@ -32,14 +32,14 @@ class RowSampler(BatchTransform):
 
     Row :math:`m` is drawn with probability :math:`p_m`, proportional to a priority mixed with a uniform share, and its
     weight becomes :math:`c_m / (M p_m)`. Draws are systematic (one uniform offset), so a row expected :math:`k` times
-    comes at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost. Where no more
-    than :math:`M` rows live, each of them comes once, with its weight; where the host may not wait for the device,
-    masked rows fill up the :math:`M`.
+    is drawn at least :math:`\lfloor k \rfloor` times: rare rows with a large contribution are never lost. If at most
+    :math:`M` rows are live, each is taken once, with its weight; without device synchronisation
+    (:func:`~torchrl_htrpo.checks.set_checks`), masked rows fill up the :math:`M`.
 
     Args:
         num_rows: rows to draw (``M``); ``None`` takes every live row once, with its weight.
-        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`. With a
-            ``uniform_share`` of 1 it is not asked.
+        priority: ``[*B] -> [*B]``, not negative; see :func:`contribution` and :func:`weight_share`. Unused if
+            ``uniform_share`` is 1.
         uniform_share: share of the probability spread evenly over live rows; bounds the largest new weight.
 
     Raises:
@@ -78,11 +78,11 @@ class RowSampler(BatchTransform):
     def draws(self, tensordict: TensorDictBase, count: int) -> Iterator[TensorDictBase]:
         """Draw rows ``[M]`` of a batch ``[*B]`` several times, such as the minibatches of a critic.
 
-        The same draws as from as many calls, but the batch is checked, and its probabilities are added up, once.
+        Equivalent to ``count`` calls, but the batch is checked and its probabilities are summed only once.
 
         Args:
-            tensordict: the batch; not to be changed between draws.
-            count: how many times.
+            tensordict: the batch; do not change it between draws.
+            count: number of draws.
 
         Yields:
             The rows of each draw.

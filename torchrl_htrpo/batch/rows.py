@@ -16,8 +16,8 @@ RowFn = Callable[[TensorDictBase], Tensor]
 def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: int) -> Tensor:
     """Evaluate ``fn`` on the marked rows of a batch, at most ``chunk_size`` rows at a time.
 
-    Expanded (stride 0) entries are materialised a chunk at a time, so the memory is bounded by ``chunk_size``. Where
-    the host may not wait for the device, every row is evaluated, marked or not.
+    Expanded (stride 0) entries are materialised one chunk at a time, so ``chunk_size`` bounds the memory. Without
+    device synchronisation (:func:`~torchrl_htrpo.checks.set_checks`), every row is evaluated, marked or not.
 
     Args:
         fn: rows ``[m]`` to values ``[m]``.

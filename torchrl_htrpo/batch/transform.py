@@ -24,7 +24,7 @@ class BatchTransform(Transform):
     """Base class: a TorchRL transform of batches, to call directly, in ``Compose`` or in a replay buffer.
 
     Raises:
-        RuntimeError: if it is used inside an environment, where no whole trajectory is at hand.
+        RuntimeError: if it is used in an environment, which has no whole trajectories.
     """
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> NoReturn:

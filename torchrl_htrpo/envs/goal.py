@@ -77,10 +77,9 @@ class GoalTask:
         achieved_goal: key of the achieved goal; its state after the step is read under ``"next"``.
         desired_goal: key of the desired goal.
         ends_at_success: whether the environment terminates an episode where its goal is reached, so that such a
-            termination is no failure. Say ``False`` where it terminates for other reasons only (a fall, an enemy), or
-            never.
-        aim: ``"reach"``: a hindsight pair ends at its first success (the paper's). ``"stay"``: it goes on to the end of
-            its trajectory, so that a policy also learns what to do at its goal.
+            termination is no failure. Set ``False`` if it terminates for other reasons only (such as a fall), or never.
+        aim: ``"reach"``: a hindsight pair ends at its first success (as in the paper). ``"stay"``: it continues to the
+            end of its trajectory, so that the policy also learns to stay at its goal.
 
     Raises:
         ValueError: if ``reward`` is neither a preset nor callable, or ``aim`` is unknown.

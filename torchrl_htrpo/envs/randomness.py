@@ -57,8 +57,8 @@ class GeneratorState:
 class EpisodeSeeds:
     """Mixin: seed each episode from the seed, the index of the environment and the number of the episode.
 
-    For an ``EnvBase`` that makes :attr:`_episode` and counts in it the episodes begun by each environment. There is no
-    other state, so what is drawn does not depend on how the environments are spread over threads or processes.
+    The ``EnvBase`` must create :attr:`_episode`, the number of episodes that each environment has begun. There is no
+    other state, so episodes do not depend on how environments are distributed over threads or processes.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv, EnvBatch

@@ -24,7 +24,7 @@ class HindsightMetrics:
     weight: :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, 1 where the weights rest on one trajectory.
 
     Args:
-        task: says which steps reach their goal.
+        task: its success criterion decides which steps reach their goal.
 
     Example:
         >>> from tensordict import TensorDict
@@ -46,7 +46,7 @@ class HindsightMetrics:
 
         Args:
             batch: ``[G, *B, T]``, relabelled and weighted.
-            status: of the step taken on it; one that says why nothing was learnt is told.
+            status: of the step on this batch; a status that explains why nothing was learnt is logged as a warning.
 
         Returns:
             Figures by name, below ``hindsight/``.
@@ -63,7 +63,9 @@ class HindsightMetrics:
         }
         told = {name: float(figure) for name, figure in figures.items()}
         if told["goals"] == 0:
-            self._tell("goals", "no hindsight goal is left: all held where their trajectories began, or there are none")
+            self._tell(
+                "goals", "no hindsight goal is left: all held at the start of their trajectories, or none was achieved"
+            )
         elif told["trajectories"] < _COLLAPSED and live.shape[1] > 1:
             self._tell("trajectories", "the weights rest on one trajectory for each goal and step (ESS near 1)")
         if status is not None and status.name != "ACCEPTED":
@@ -73,7 +75,7 @@ class HindsightMetrics:
     def _tell(self, kind: str, text: str) -> None:
         if kind not in self.told:
             self.told.add(kind)
-            torchrl_logger.warning(f"HindsightMetrics: {text} (told once; the metrics count)")
+            torchrl_logger.warning(f"HindsightMetrics: {text} (logged once; metrics hindsight/* show every batch)")
 
 
 def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torchrl_htrpo.modules.heads import PolicyHead
 class PolicyMetrics:
     """Compute the metrics of a policy's head, and warn once for each that shows a problem.
 
-    What there is to say is the head's business (:meth:`~torchrl_htrpo.modules.PolicyHead.metrics`): a mixture reports
-    components whose scale or weight has collapsed. A policy without a head of this library has no figures.
+    The head defines the metrics (:meth:`~torchrl_htrpo.modules.PolicyHead.metrics`): a mixture reports components whose
+    scale or weight has collapsed. A policy without a head of this library has no metrics.
 
     Args:
         actor: the policy.

@@ -98,17 +98,17 @@ def evaluate(
     """Run episodes, by default with greedy actions, and count successes.
 
     Args:
-        env: a batch of environments that truncate after ``horizon`` steps, or earlier. It is reset: not the one that a
-            collector goes on with.
+        env: a batch of environments that truncate after ``horizon`` steps, or earlier. It is reset, so do not pass the
+            environment of a collector.
         actor: the policy.
-        task: says what reaching is.
-        episodes: how many.
+        task: the goal task.
+        episodes: number of episodes.
         horizon: steps of an episode.
-        seed: of the environment and of sampled actions, so that every evaluation meets the same goals and none moves
-            the random numbers of what comes after it (those of an environment with ``rng_state`` and ``set_rng_state``,
-            as this library's have).
-        exploration: which action the policy is asked for. Where the task is not fully observed, the best policy
-            without memory may be a random one, and greedy actions say little of it: sample then.
+        seed: of the environment and of sampled actions, so that every evaluation has the same goals. The random states
+            of torch and of the environment are restored afterwards (the latter if it has ``rng_state`` and
+            ``set_rng_state``, as this library's environments do).
+        exploration: type of the actions. For partially observed tasks sample actions: the best policy without memory
+            may be stochastic.
 
     Returns:
         The figures.

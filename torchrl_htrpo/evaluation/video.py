@@ -35,7 +35,7 @@ def record_gif(
         path: the picture.
         episodes: how many, one after another.
         horizon: steps of an episode.
-        size: width and height of the picture [pixels]; the larger one, if the environment has other proportions.
+        size: width and height of the picture [pixels]; the larger of both, if the environment has another aspect ratio.
         fps: frames per second.
         exploration: which action the policy is asked for, as in :func:`evaluate`.
 

@@ -36,11 +36,12 @@ class CumulativeGoalRatio(BatchTransform):
     estimate an expectation over all trajectories. ``"exclude"`` learns FetchPush faster; ``"include"`` keeps a policy
     good where training continues after success (docs/results).
 
-    The actor is evaluated under the new goals on live steps only, in chunks; the product is a sum in log space. A first
-    batch whose actions are all greedy is warned of: a ``ProbabilisticActor`` does not explore unless told to. Writes
+    Evaluates the actor under the new goals on live steps only, in chunks, and computes the product as a sum in log
+    space. Warns if all actions of the first batch are greedy: a ``ProbabilisticActor`` does not explore by default.
+    Writes
 
-    - ``action_log_prob``: :math:`\log\tilde\pi(a|s,g')`, what the update compares with; the collected one moves to
-      ``original_log_prob``;
+    - ``action_log_prob``: :math:`\log\tilde\pi(a|s,g')`, the reference of the update; the collected log-probability
+      moves to ``original_log_prob``;
     - ``importance_weight`` ``[G, N, T]``: :math:`w \gamma^t`, normalised so that sums over it are the paper's
       expectations (``normalization``);
     - ``("hindsight", "weight")`` ``[G, N, T]``: :math:`w` itself, for
@@ -49,7 +50,7 @@ class CumulativeGoalRatio(BatchTransform):
     Args:
         actor: the policy that collected the batch, unchanged since.
         gamma: discount :math:`\gamma` of the weight :math:`\gamma^t`. Use the same number for the advantages.
-        weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use it as it is
+        weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use the plain ratio
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
         finished: whether the sum over trajectories should ``"exclude"`` or ``"include"`` finished ones. It always
@@ -92,7 +93,9 @@ class CumulativeGoalRatio(BatchTransform):
     ) -> None:
         check_log_prob(self, actor)
         if normalization not in get_args(Normalization):
-            raise ValueError(refusal(self, "normalization", "a known one", normalization, get_args(Normalization)))
+            raise ValueError(
+                refusal(self, "normalization", "one of the choices", normalization, get_args(Normalization))
+            )
         if not 0 <= gamma <= 1 or (gamma == 1 and normalization == "paper"):
             expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
             raise ValueError(refusal(self, "gamma", expected, gamma))

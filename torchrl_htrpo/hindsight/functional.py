@@ -11,8 +11,8 @@ from torchrl_htrpo.batch.mask import beyond_end
 def goal_scale(goals: Tensor) -> Tensor:
     r"""Scale of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
 
-    A dimension in which the original goals are all equal (the height of a puck) says nothing about which achieved
-    goal is nearer, and must not dominate or veto. If they vary in none (a single goal), every dimension counts alike.
+    Dimensions in which the original goals do not vary (such as the height of a puck) do not contribute to distances. If
+    they vary in no dimension (a single goal), every dimension has the same scale.
 
     Args:
         goals: original goals ``[K, d_g]``.
@@ -66,8 +66,8 @@ def filter_goals(
 ) -> tuple[Tensor, Tensor]:
     """Hindsight Goal Filtering (Algorithm 2) on tensors, without a device synchronisation.
 
-    If some valid candidate lies in the region: a random one, then again and again the one farthest from those chosen.
-    If none does: the candidates nearest to the set of original goals.
+    If valid candidates lie in the region, choose one of them at random, then repeatedly the one farthest from those
+    already chosen. Otherwise choose the candidates nearest to the set of original goals.
 
     Args:
         candidates: achieved goals ``[M, d_g]``.
@@ -161,7 +161,7 @@ def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[
     Args:
         success: whether each step reaches the goal ``[*B, T]``.
         valid: which steps exist ``[*B, T]``.
-        held: whether the goal already held before the first action ``[*B]``; such a pair teaches nothing.
+        held: whether the goal already held before the first action ``[*B]``; such a pair has no live step.
 
     Returns:
         ``terminated``, the first success ``[*B, T]``, and ``live``, the steps up to and including it ``[*B, T]``.

@@ -28,12 +28,12 @@ class PerTrajectoryGoalSampler(GoalSampler):
 class FutureGoalSampler(PerTrajectoryGoalSampler):
     """Sample for each step a goal that its trajectory achieves at that step or later (HER's "future").
 
-    One goal a step, another one at every step: ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``, for
-    :class:`HindsightReplay`. (:class:`HindsightRelabel` takes goals that stay the same along a trajectory.)
+    Writes one goal for each step, ``("hindsight", "goal")`` ``[*B, T, 1, d_g]``, for :class:`HindsightReplay`.
+    (:class:`HindsightRelabel` needs goals that are constant along a trajectory.)
 
     Args:
-        region: prefer achieved goals in the region of the original goals, where a step has any ahead of it: the filter
-            of HGF (Algorithm 2) inside HER; :func:`in_box` is HGF's own. Default: any achieved goal.
+        region: prefer later achieved goals in the region of the original goals, if there are any: the filter of HGF
+            (Algorithm 2) in HER. HGF uses :func:`in_box`. Default: any achieved goal.
         generator: source of randomness; default: torch's own.
         **kwargs: see :class:`GoalSampler`.
 

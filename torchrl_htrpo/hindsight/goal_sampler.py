@@ -152,7 +152,8 @@ class UniformGoalSampler(SharedGoalSampler):
 class AllGoalSampler(SharedGoalSampler):
     """Use every distinct achieved goal as a hindsight goal (Bit Flipping).
 
-    Where the host may not wait for the device, every candidate keeps a slot, and the mask tells which goals exist.
+    Without device synchronisation (:func:`~torchrl_htrpo.checks.set_checks`), every candidate keeps a slot, and the
+    mask tells which goals exist.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -174,11 +175,11 @@ class AllGoalSampler(SharedGoalSampler):
 class OriginalGoalSampler(GoalSampler):
     r"""Keep each trajectory's original goal, alone (TRPO) or with hindsight goals (HTRPO with original data).
 
-    Under its own goal the ratio of a trajectory is :math:`\rho = 1`. The own goals come last and differ from trajectory
-    to trajectory: ``("hindsight", "goal")`` ``[*B, T, G + 1, d_g]``.
+    With its original goal a trajectory has the ratio :math:`\rho = 1`. The original goals come last and differ between
+    trajectories: ``("hindsight", "goal")`` ``[*B, T, G + 1, d_g]``.
 
     Args:
-        beside: makes the sampler of the other ``G`` goals from the keyword arguments below; default: no others.
+        beside: creates the sampler of ``G`` further goals from the keyword arguments below; default: none.
         **kwargs: see :class:`GoalSampler`. ``skip_held`` is for the other goals: a pair whose goal held at its start is
             masked by :class:`HindsightRelabel` in any case.
 

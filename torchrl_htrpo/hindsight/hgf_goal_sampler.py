@@ -59,7 +59,7 @@ class HGFGoalSampler(SharedGoalSampler):
         if num_goals < 1:
             raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
         if distance not in ("euclidean", "density"):
-            raise ValueError(refusal(self, "distance", "a known distance", distance, ("euclidean", "density")))
+            raise ValueError(refusal(self, "distance", "one of the choices", distance, ("euclidean", "density")))
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.num_goals, self.region, self.distance = num_goals, region, distance
         self.resolution, self.generator = resolution, generator

@@ -19,13 +19,12 @@ _ENDS = (("next", "terminated"), ("next", "truncated"))
 class HindsightRelabel(BatchTransform):
     """Relabel trajectories ``[*B, T]`` with ``G`` hindsight goals: ``[G, *B, T]``.
 
-    The goal is replaced at the root and under ``"next"``, the reward computed again from the whole tensordict, and each
-    (goal, trajectory) pair cut at its first success: ``terminated`` there, masked after. Pairs whose goal held before
-    the first action are masked whole. A task with ``aim="stay"`` cuts and masks no pair. A collected termination that
-    was no success (a fall, an enemy) stays one; any
-    other pair that lives to the end of its trajectory is ``truncated`` there, also where collection broke off or the
-    original goal was reached. So every live pair is ``done`` exactly once, at its last live step. Entries that do not
-    change are views of the collected ones; nothing is written to the input.
+    Replaces the goal at the root and under ``"next"``, computes the reward again from the whole tensordict, and cuts
+    each pair of goal and trajectory at its first success: ``terminated`` there, masked after. Masks pairs whose goal
+    held before the first action. A task with ``aim="stay"`` cuts and masks no pair. A collected termination that was no
+    success (such as a fall) stays a termination; any other pair that is live at the end of its trajectory is
+    ``truncated`` there, also if collection stopped or the original goal was reached. So every live pair is ``done``
+    exactly once, at its last live step. Unchanged entries are views of the collected ones; the input is not modified.
 
     A row is one trajectory (or the beginning of one). Rows with several are refused; where values are not
     checked (:func:`~torchrl_htrpo.checks.set_checks`), all but the first of them are masked.

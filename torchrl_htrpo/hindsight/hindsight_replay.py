@@ -18,23 +18,21 @@ _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), 
 class HindsightReplay(BatchTransform):
     r"""Sample steps of a batch of episodes ``[*B, T]`` and relabel a share of them: rows ``[M]`` (HER).
 
-    A step is drawn uniformly among the valid ones, with replacement. With probability ``share`` its goal becomes one of
-    the hindsight goals that a goal sampler wrote for it (:class:`FutureGoalSampler`, :class:`FinalGoalSampler`,
-    :class:`HGFGoalSampler`, ...; if several, one at random), and the reward is computed again: each row is to the task
-    an episode of one step, so ``sparse`` is the 0/1 reward and ``her`` the -1/0 one.
+    Samples steps uniformly from the valid ones, with replacement. With probability ``share`` the goal of a step becomes
+    one of the hindsight goals that a goal sampler wrote for it (:class:`FutureGoalSampler`, :class:`FinalGoalSampler`,
+    :class:`HGFGoalSampler`, ...; if several, one at random). Computes the reward again with each row as an episode of
+    one step, so ``sparse`` is the 0/1 reward and ``her`` the -1/0 reward. After a goal sampler in a ``ReplayBuffer`` of
+    episodes, this is hindsight experience replay.
 
-    Behind a goal sampler in a plain ``ReplayBuffer`` whose items are episodes, it is hindsight experience replay.
-
-    Writes the goals, ``original_goal`` and ``("next", "reward" | "terminated" | "done")``; nothing is written to the
-    input.
+    Writes the goals, ``original_goal`` and ``("next", "reward" | "terminated" | "done")``; does not modify the input.
 
     Args:
         task: where the goals are, when one is reached, and the reward.
         num_rows: rows to draw (``M``).
         share: of relabelled rows; HER's :math:`k / (k + 1)`, 0.8 for four hindsight goals to one original.
         success_terminates: whether reaching the goal ends the episode, so that no value is bootstrapped there. HER's
-            authors go on after a success (an arm must stay at its goal); where only arriving counts, let it end.
-            Collected terminations that were no success (a fall, an enemy) stay in either case.
+            authors continue after a success (an arm must stay at its goal); set True if only reaching the goal counts.
+            Collected terminations that were no success (such as a fall) stay in either case.
         generator: source of randomness; default: torch's own.
 
     Raises:

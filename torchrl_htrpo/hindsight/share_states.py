@@ -14,14 +14,14 @@ from torchrl_htrpo.modules.pixel_encoder import PixelGoalEncoder
 class ShareStates(BatchTransform):
     """Replace pictures by their indices, and give the pictures to the encoders of the networks.
 
-    Put it before the goals: relabelled rows then carry a number each, and the encoders look at every state once, not
-    once for every goal. The state after a step is the state before the next one, so ``T`` steps have ``T + 1`` states;
-    padding has none. Networks without a :class:`~torchrl_htrpo.modules.PixelGoalEncoder` leave the batch as it is.
+    Use it before the goal sampler: relabelled rows then hold indices, and the encoders process every state once, not
+    once for every goal. The state after a step is the state before the next step, so ``T`` steps have ``T + 1`` states;
+    padding has none. Without a :class:`~torchrl_htrpo.modules.PixelGoalEncoder` the batch does not change.
 
     Writes the observation and the one under ``"next"``: int64 ``[*B, T]``.
 
     Args:
-        *networks: the policy, the critic; what else looks at pictures.
+        *networks: the policy, the critic, and other networks with pictures as input.
         observation: key of the pictures.
 
     Raises:

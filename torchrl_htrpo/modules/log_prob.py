@@ -17,8 +17,8 @@ def check_log_prob(owner: object, actor: object) -> None:
     """Raise if an actor has no log-probability, or writes several.
 
     Args:
-        owner: who asks, for the message.
-        actor: what came as the actor.
+        owner: the object that checks, for the message.
+        actor: the actor.
 
     Raises:
         TypeError: if the actor has no distribution.

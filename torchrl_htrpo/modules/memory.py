@@ -20,20 +20,20 @@ class GoalMemory(nn.Module):
 
     .. math:: h_t = \mathrm{cell}\big((o_0, g), \dots, (o_t, g)\big), \qquad (h_t, o_t, g) \text{ goes to the layers}
 
-    It takes the place of the normaliser in :func:`make_actor` and :func:`make_critic`. Every row carries the history it
-    was decided on (:func:`~torchrl_htrpo.envs.with_history` writes it), so a row stays a decision of its own: under
-    another goal its hidden states are those that the goal would have led to, and chunks, subsets of rows and the
-    curvature need no sequences. The price is that the cell runs over the history at every row.
+    An ``encoder`` of :func:`make_actor` and :func:`make_critic`. Every row holds the history of its decision
+    (:func:`~torchrl_htrpo.envs.with_history` writes it), so rows stay independent: hidden states are computed for the
+    row's own goal, and chunks, subsets of rows and the curvature need no sequences. In return the cell runs over the
+    whole history for every row.
 
-    The cells are TorchRL's ``GRU`` and ``LSTM`` in Python: torch's fused LSTM knows no forward derivatives on the CPU,
-    and conjugate gradients need those.
+    The cells are TorchRL's ``GRU`` and ``LSTM`` in Python: torch's fused LSTM has no forward derivatives on the CPU,
+    which conjugate gradients need.
 
     Args:
         observation_size: features of an observation.
         goal_size: features of a goal.
         hidden_size: features of the memory.
         cell: ``"gru"`` or ``"lstm"``.
-        normalizer: standardises observations and goals before they are read.
+        normalizer: standardises observations and goals first.
 
     Raises:
         ValueError: if the cell is unknown.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class RunningNormalizer(nn.Module):
     r"""Standardise inputs: ``clip((x - mean) / std, -c, c)``; only :meth:`update` changes the statistics.
 
-    The statistics are buffers: saved with the policy, frozen between calls of :meth:`update`, so the collected
-    log-probability, both log-probabilities of a goal ratio, and the update all see the same function.
+    The statistics are buffers: saved with the policy and constant between calls of :meth:`update`. So collection, both
+    log-probabilities of a goal ratio, and the policy update use the same function.
 
     Args:
         size: features of the input (last dimension).
@@ -46,8 +46,8 @@ class RunningNormalizer(nn.Module):
         """Update the statistics with new inputs (parallel variance formula, in float64).
 
         Args:
-            x: ``[*B, size]``. Inputs that are not finite are left out: one of them would spoil the statistics for good.
-            mask: booleans ``[*B]``; only the marked inputs count. Default: all.
+            x: ``[*B, size]``. Inputs that are not finite are skipped: one would corrupt the statistics permanently.
+            mask: booleans ``[*B]``: the inputs to use. Default: all.
         """
         rows = x.reshape(-1, x.shape[-1]).double()
         counted = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask.reshape(-1)

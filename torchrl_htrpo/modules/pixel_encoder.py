@@ -14,10 +14,9 @@ from torchrl_htrpo.modules.normalizer import RunningNormalizer
 class PixelGoalEncoder(nn.Module):
     """Encode a picture and a goal as one vector ``[*B, F + d_g]``: an ``encoder`` for :func:`make_actor`.
 
-    In the place of pictures it takes their numbers among :attr:`states` (see
-    :class:`~torchrl_htrpo.hindsight.ShareStates`): then it looks at each of them once, not at each row, and gradients
-    of all rows of a state go through the trunk together. A policy and a critic have an encoder each, and may share the
-    goal's normaliser.
+    In place of pictures it also takes their indices in :attr:`states` (see
+    :class:`~torchrl_htrpo.hindsight.ShareStates`): it then processes each picture once, not once for each row, in the
+    forward and in the backward pass. Policy and critic each need an encoder, and may share ``goal_normalizer``.
 
     Args:
         trunk: pictures ``[*B, C, H, W]``, bytes as numbers from 0 to 1, to features ``[*B, F]``, such as

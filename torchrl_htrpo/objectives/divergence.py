@@ -131,9 +131,9 @@ class DivergenceLoss(LossModule):
 class QKLLoss(DivergenceLoss):
     r"""Quadratic KL divergence: :math:`\sum_m c_m \frac12 (\log\tilde\pi - \log\pi_\theta)^2` (eqs. 4, 14, 80).
 
-    Needs nothing but log-probabilities, so it serves any policy that has them; never negative, and of lower variance
-    than the plain sampled KL while :math:`|\log\tilde\pi - \log\pi_\theta| \le 0.5` (Proposition 2). The weights
-    :math:`c` are ``importance_weight``, or equal if the batch has none; a mask is honoured.
+    It needs only log-probabilities, so it works with any policy that has them. It is never negative, and has lower
+    variance than the plain sampled KL while :math:`|\log\tilde\pi - \log\pi_\theta| \le 0.5` (Proposition 2). The
+    weights :math:`c` are ``importance_weight``, or equal if the batch has none; masked rows have weight 0.
 
     Args:
         actor_network: the policy.
@@ -182,7 +182,7 @@ class KLLoss(DivergenceLoss):
     r"""Closed-form KL divergence :math:`\sum_m c_m D_{KL}(\tilde\pi(\cdot|s,g') \| \pi_\theta(\cdot|s,g'))` (eq. 2).
 
     For distributions with a registered ``kl_divergence`` only. The old policy is the one whose distribution parameters
-    :meth:`prepare` wrote, or else those the collecting actor wrote (right on batches with their own goals only).
+    :meth:`prepare` wrote, or else those that the collecting actor wrote (correct only without relabelling).
 
     Args:
         actor_network: the policy.

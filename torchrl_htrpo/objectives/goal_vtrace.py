@@ -21,13 +21,13 @@ class GoalVTrace(TensorDictModuleBase):
               \min(1, \rho_k)\, \delta_k, \qquad c_l = \min(\lambda, \rho_l)
 
     and the advantage is :math:`A_t = r_t + \gamma v_{t+1} - V(s_t, g')`, without :math:`\rho_t`: the cumulative ratio
-    of :class:`~torchrl_htrpo.hindsight.CumulativeGoalRatio` carries it already. Plain :math:`\lambda`-returns are
-    biased under a changed goal; one-step TD moves credit one step per iteration.
+    of :class:`~torchrl_htrpo.hindsight.CumulativeGoalRatio` contains it already. Plain :math:`\lambda`-returns are
+    biased under a changed goal; one-step TD propagates rewards by one step per iteration.
 
-    Its values are those of the policy, higher than what the batch got under goals it did not pursue (TorchRL's
-    ``TD0Estimator`` knows no ratio and learns the latter), so that more advantages are negative. On Bit Flipping, with
-    16 trajectories and all achieved goals, policies trained on after their first success of 1.0 fall back with these
-    values, ``lmbda=0`` included, and stay with ``TD0Estimator``.
+    The values estimate the return of the policy, which is higher than the return of the batch under hindsight goals
+    (TorchRL's ``TD0Estimator`` has no ratio and estimates the latter), so more advantages are negative. On Bit
+    Flipping, with 16 trajectories and all achieved goals, success declines after a first 1.0 with these values, also
+    with ``lmbda=0``, and does not decline with ``TD0Estimator``.
 
     Reads ``state_value`` (of :class:`StateValue`), the log-probabilities under both goals, and the relabelled reward;
     writes ``advantage`` and ``value_target`` ``[*B, T, 1]``.

@@ -16,10 +16,10 @@ class StateValue(TensorDictModuleBase):
     """Compute the values of all live states of trajectories ``[*B, T]`` and of their next states.
 
     Within a trajectory the state after step ``t`` is the state before step ``t + 1``, so the critic sees each state
-    once: ``T + 1`` evaluations for ``T`` steps. Dead steps, and what follows a termination, are worth 0. A batch with a
-    mask has one trajectory in a row; without one, ``("next", "done")`` tells where trajectories end. TorchRL's
-    estimators (``TD0Estimator``, ``TDLambdaEstimator``, ``GAE`` with ``value_network=None``) and :class:`GoalVTrace`
-    read what is written here.
+    once: ``T + 1`` evaluations for ``T`` steps. Masked steps and states after a termination have the value 0. A batch
+    with a mask has one trajectory in a row; otherwise trajectories end at ``("next", "done")``. TorchRL's estimators
+    (``TD0Estimator``, ``TDLambdaEstimator``, ``GAE`` with ``value_network=None``) and :class:`GoalVTrace` read the
+    written values.
 
     Args:
         critic: value operator reading the root of a tensordict, writing ``state_value``.

@@ -127,7 +127,7 @@ class TrustRegionObjective(LossModule):
         Args:
             tensordict: ``[*B]``, relabelled and weighted or ordinary, with advantages.
             curvature_rows: rows for the curvature. Default: all rows. Their weights must estimate the same sums.
-            process_group: processes with other rows of the same batch: weights add up over them.
+            process_group: processes with other rows of the same batch. Weights are sums over all processes.
 
         Returns:
             What a :class:`~torchrl_htrpo.optim.TrustRegionOptimizer` steps on.
@@ -201,7 +201,7 @@ class TrustRegionObjective(LossModule):
 def _safe(rows: TensorDictBase, weight: Tensor) -> TensorDictBase:
     """Replace rows of weight 0 by the row of the largest weight, without a device synchronisation.
 
-    They may hold impossible actions, and 0 times the derivative of an infinite log-ratio is not 0.
+    Their actions may be impossible, and 0 times the derivative of an infinite log-ratio is NaN.
     """
     index = torch.arange(len(weight), device=weight.device)
     return rows[torch.where(weight != 0, index, weight.argmax())]

@@ -19,11 +19,11 @@ class CGSolution:
     """Solution of conjugate gradients.
 
     Args:
-        x: the solution of ``(A + damping I) x = b``, as far as it got.
+        x: the (approximate) solution of ``(A + damping I) x = b``.
         residual: ``b - (A + damping I) x``.
         iterations: products used.
         residual_norm: ``|residual| / |b|``.
-        indefinite: whether a direction of negative curvature was met, where it stopped.
+        indefinite: whether the iteration stopped at a direction without positive curvature.
     """
 
     x: TensorDictBase
@@ -38,7 +38,7 @@ class ConjugateGradient:
     r"""Solve :math:`(A + d I) x = b` for a symmetric positive semi-definite operator :math:`A`.
 
     Args:
-        max_iterations: most products with the operator.
+        max_iterations: largest number of products with the operator.
         tolerance: stop when the residual is below it.
         relative: the tolerance is of :math:`|r| / |b|`; otherwise of :math:`|r|^2` (the authors' code: 1e-10).
 

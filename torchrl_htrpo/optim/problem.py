@@ -19,17 +19,17 @@ ResidualFn = Callable[[TensorDictBase], Tensor]
 class TrustRegionProblem:
     r"""Maximise :math:`f(\theta)` subject to :math:`D(\theta) \le \delta`, both sums over chunks of rows.
 
-    Where :math:`D = \frac12 \sum_m c_m r_m(\theta)^2` with residuals that vanish at the current parameters, its Hessian
-    there is :math:`J^\top \mathrm{diag}(c) J`, and :attr:`residuals` lets an optimizer use that. Residuals may be
-    those of a subset of the rows (with ``c`` made up for it).
+    If :math:`D = \frac12 \sum_m c_m r_m(\theta)^2` with residuals that are 0 at the current parameters, the Hessian of
+    :math:`D` there is :math:`J^\top \mathrm{diag}(c) J`, and :attr:`residuals` gives optimizers access to it. Residuals
+    may belong to a subset of the rows, with weights ``c`` that estimate the same sum.
 
     Args:
         terms: functions of the parameters giving a chunk's part of :math:`(f, D)`.
-        residuals: pairs of a chunk's residual function (parameters to ``[m]``) and its weights :math:`c` ``[m]``; empty
-            if the divergence is not a sum of squares, and then its Hessian is used.
-        process_group: processes that hold other rows of the same problem. All sums run over theirs too, so that every
-            process takes the same step; each must call the same optimizer, also if it has no row.
-        curvature_terms: what to take that Hessian of, such as :attr:`terms` of a subset of the rows; empty: of
+        residuals: pairs of a chunk's residual function (parameters to ``[m]``) and its weights :math:`c` ``[m]``. Empty
+            if the divergence is not a sum of squares; optimizers then use its Hessian.
+        process_group: processes that hold other rows of the same problem. All sums include their rows, so every process
+            takes the same step; each must call the same optimizer, also without rows.
+        curvature_terms: terms for this Hessian, such as :attr:`terms` of a subset of the rows. Empty: use
             :attr:`terms`.
 
     Example:
@@ -59,10 +59,10 @@ class TrustRegionProblem:
         """Compute the surrogate and the divergence.
 
         Args:
-            params: where.
+            params: the parameters.
 
         Returns:
-            Both, as floats; NaN where a distribution refuses its parameters.
+            Both, as floats; NaN if a distribution refuses its parameters.
         """
         try:
             pairs = [torch.stack(term(params)) for term in self.terms]
@@ -75,10 +75,10 @@ class TrustRegionProblem:
         """Compute the surrogate, the divergence, and the gradient of the surrogate.
 
         Args:
-            params: where.
+            params: the parameters.
 
         Returns:
-            All three.
+            The surrogate, the divergence, and the gradient.
 
         Example:
             >>> from tensordict import TensorDict

@@ -23,7 +23,7 @@ class StepResult:
     """Result of a trust-region step.
 
     Args:
-        status: what happened; ``status.value`` says what to try.
+        status: what happened; ``status.value`` gives advice.
         cg_iterations: products with the curvature.
         cg_residual: relative residual of conjugate gradients.
         expected_gain: gain to first order of the full step.

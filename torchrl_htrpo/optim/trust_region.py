@@ -36,7 +36,7 @@ class TrustRegionOptimizer:
     Args:
         params: the parameters, updated in place (a tensordict of leaf tensors; ``objective.trainable_params``).
         max_divergence: radius :math:`\delta`, in the units of the problem's divergence.
-        damping: :math:`d`; in units of the gradient's own curvature :math:`g^\top H g / g^\top g` if relative.
+        damping: :math:`d`; in units of the curvature along the gradient, :math:`g^\top H g / g^\top g`, if relative.
         damping_mode: ``"relative"`` does not depend on the scale of the problem; ``"absolute"`` is the paper's.
         scale_with_damping: take :math:`x^\top (H + dI) x` for the length, as the authors' code does; the step then
             uses only part of the trust region.
@@ -80,7 +80,9 @@ class TrustRegionOptimizer:
         if not damping >= 0:
             raise ValueError(refusal(self, "damping", "not negative", damping))
         if damping_mode not in ("relative", "absolute"):
-            raise ValueError(refusal(self, "damping_mode", "known", damping_mode, ("relative", "absolute")))
+            raise ValueError(
+                refusal(self, "damping_mode", "one of the choices", damping_mode, ("relative", "absolute"))
+            )
         self.params, self.max_divergence = params, max_divergence
         self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
         self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()
@@ -111,10 +113,10 @@ class TrustRegionOptimizer:
         """Take one step.
 
         Args:
-            problem: what to improve, and within what.
+            problem: the constrained problem.
 
         Returns:
-            What happened.
+            The result, with the reason if the step was refused.
         """
         if problem.empty:
             return StepResult(StepStatus.NO_ROWS)

@@ -15,8 +15,7 @@ from torchrl_htrpo._errors import refusal
 class ActionCostDDPGLoss(DDPGLoss):
     r"""TorchRL's DDPG loss with a cost on the action: the actor minimises :math:`c\,\overline{\pi(s)^2} - Q(s,\pi(s))`.
 
-    The bar is the mean over dimensions. Without the cost a squashed policy that once saturated has no gradient left to
-    come back with.
+    The bar is the mean over dimensions. Without the cost a saturated tanh policy has no gradient and stays saturated.
 
     Args:
         actor_network: the policy.

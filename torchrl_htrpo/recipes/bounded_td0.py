@@ -15,8 +15,8 @@ from torchrl_htrpo._errors import refusal
 class BoundedTD0(TD0Estimator):
     r"""TorchRL's TD(0) with its target bounded: :math:`\mathrm{clip}(r + \gamma Q(s', a'), l, h)`.
 
-    A bootstrapped target can leave the range of values that any policy has, and pull the critic along; HER's authors
-    clip it there. With rewards in :math:`[r_l, r_h]` the range is :math:`[r_l, r_h] / (1 - \gamma)`.
+    A bootstrapped target can leave the range of possible values, and the critic then diverges; HER's authors clip it to
+    the range. With rewards in :math:`[r_l, r_h]` the range is :math:`[r_l, r_h] / (1 - \gamma)`.
 
     Args:
         gamma: discount.

@@ -41,8 +41,8 @@ def play() -> None:
 def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
     """Load a trained policy.
 
-    Reads tensors and JSON only, and builds known components only: no code that lies in the folder is run. The policy
-    samples its actions unless ``set_exploration_type`` asks for the greedy ones.
+    Reads only tensors and JSON, and creates only known components: it runs no code of the folder. The policy samples
+    its actions unless ``set_exploration_type`` selects greedy ones.
 
     Args:
         run: the folder of a run of the HTRPO or HER recipe.

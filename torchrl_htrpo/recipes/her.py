@@ -141,8 +141,8 @@ class HERTrainer(Trainer):
 def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agent]:
     """Create the encoder of observation and goal, and the agent.
 
-    The features are made outside the loss: TorchRL's target updates leave buffers alone, so a normaliser inside the
-    target networks would keep the statistics it was born with.
+    The encoder is outside the loss: TorchRL's target updates do not copy buffers, so a normaliser inside the target
+    networks would keep its first statistics.
     """
     sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
     join = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else Join()

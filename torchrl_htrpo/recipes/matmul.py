@@ -9,10 +9,10 @@ from torch import Tensor
 def use_onednn(tolerance: float = 1e-6) -> bool:
     """Use oneDNN for float32 matrix products on the CPU, if it computes them in float32.
 
-    On x86 PyTorch leaves them to MKL, which does without AVX-512 on AMD's processors; on one of them oneDNN was 1.4 to
-    2.1 times faster (``docs/performance.md``). The setting that hands them over also allows oneDNN bfloat16, which it
-    takes where the processor has matrix units for it. So the products of a layer are tried, and where one is not exact
-    to float32 the setting is put back. It is PyTorch's, for the whole process; no accelerator is touched.
+    On x86 PyTorch uses MKL, which does not use AVX-512 on AMD's processors; on one of them oneDNN was 1.4 to 2.1 times
+    faster (``docs/performance.md``). The PyTorch setting that selects oneDNN also allows bfloat16 on processors with
+    matrix units. So the function measures the error of the products of a layer, and restores the setting if one is
+    not exact to float32. The setting is global to the process and does not affect accelerators.
 
     Args:
         tolerance: largest relative error of the product; float32 has about 3e-7, bfloat16 3e-3.

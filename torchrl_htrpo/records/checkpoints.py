@@ -22,7 +22,7 @@ from torchrl_htrpo.records.sealed import DamagedCheckpoint, check_seal
 class EnvRandomness:
     """Save and restore the random state of an environment, which determines its next starts and goals.
 
-    Only of environments that have one to give (``rng_state``, ``set_rng_state``); others start anew after a resume.
+    For environments with ``rng_state`` and ``set_rng_state``; others start with new episodes after a resume.
 
     Args:
         env: the environment.
@@ -49,7 +49,7 @@ class EnvRandomness:
 class StoredItems:
     """Save and restore the items of a replay buffer, without the unused part of its storage.
 
-    TorchRL's own dump of a buffer writes the storage at its full size and a pickle beside it.
+    TorchRL's own dump of a buffer writes the full storage and a pickle.
 
     Args:
         buffer: a buffer on a tensor storage, with its writer going round.
@@ -119,7 +119,7 @@ def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
 
     Raises:
         FileNotFoundError: if the run has no checkpoint.
-        DamagedCheckpoint: if it has, and none is intact; the message says what is wrong with each.
+        DamagedCheckpoint: if all checkpoints are damaged; the message describes the damage of each.
     """
     damages: dict[Path, str] = {}
     for path in stored_checkpoints(directory):
@@ -134,7 +134,7 @@ def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
         expected = "the folder of a run with at least one complete iteration"
         raise FileNotFoundError(refusal("Run", "directory", expected, str(directory)))
     for damage in damages.values():
-        torchrl_logger.warning(f"Run: {damage}; it is left out")
+        torchrl_logger.warning(f"Run: {damage}; it is skipped")
     return max(intact, key=_success) if best else intact[-1]
 
 

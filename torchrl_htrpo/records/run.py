@@ -38,9 +38,8 @@ from torchrl_htrpo.records.tables import check_name, forget_after, read_scalars,
 class Run:
     """Record one run in a folder: metrics, learning curve, checkpoints; show a progress bar.
 
-    In the folder: ``checkpoints/`` (the last two complete iterations and the best examined one), ``metrics.csv`` (one
-    row per step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and what the logger
-    writes.
+    Files: ``checkpoints/`` (the last two iterations and the one with the best evaluation), ``metrics.csv`` (one row per
+    step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and those of the logger.
 
     Inside ``with``, SIGINT and SIGTERM do not end the process: ``stop`` is true after one, and the loop must save and
     leave after its iteration (``while not (last or run.stop)``). The process then ends with 130 or 143.
@@ -49,10 +48,10 @@ class Run:
         directory: the run's folder.
         total_steps: environment steps at the end, for the progress bar.
         name: of the run.
-        components: what a checkpoint holds (anything with a ``state_dict``).
+        components: objects to save in checkpoints (with ``state_dict`` and ``load_state_dict``).
         backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
         headline: metric of the learning curve.
-        config: what must be the same for a run to go on from a checkpoint, in values that JSON knows.
+        config: the configuration that must not change when a run resumes, as JSON values.
 
     Example:
         >>> import tempfile, torch
@@ -95,7 +94,7 @@ class Run:
             The environment steps done: none.
 
         Raises:
-            FileExistsError: if it does.
+            FileExistsError: if the folder holds a checkpoint of another run.
             RuntimeError: if another process trains in this folder.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -177,7 +176,7 @@ class Run:
         if self.stop:
             failed = "" if value is None else f" (the last iteration is lost: {type(value).__name__})"
             torchrl_logger.warning(
-                f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; go on with resume={self.directory}"
+                f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; continue with resume={self.directory}"
             )
             raise SystemExit(self.stop.exit_code) from value
 
@@ -229,7 +228,7 @@ class Run:
         """Write the table of metrics, and the learning curve if its metric was logged.
 
         Raises:
-            RuntimeError: if rows that this process logged are gone.
+            RuntimeError: if rows that this process logged were removed.
             OSError: if the disk is full.
         """
         table = read_scalars(self._scalars)

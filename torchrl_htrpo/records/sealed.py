@@ -26,8 +26,8 @@ class DamagedCheckpoint(ValueError):  # noqa: N818  (the checkpoint is what is w
 class SealedCheckpoint(Checkpoint):
     """TorchRL's checkpoint in a format without executable content, with checksums of every file.
 
-    ``checksums.json`` holds size and SHA-256 of every other file. It protects from damage, not from a forger: whoever
-    can write the files can write the seal too, and can change the numbers, but cannot make them run.
+    ``checksums.json`` holds size and SHA-256 of every other file. It detects damage, not forgery: a forger can change
+    the files and their checksums, so the numbers, but files are never executed.
 
     Args:
         **components: what it holds: anything with ``state_dict`` and ``load_state_dict``, or dicts that JSON knows.

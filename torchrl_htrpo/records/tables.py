@@ -61,7 +61,7 @@ def _scalar_files(directory: Path) -> dict[str, tuple[Path, list[tuple[int, floa
         try:
             found[inner.with_suffix("").as_posix()] = path, _rows(path)
         except ValueError:  # includes UnicodeDecodeError
-            torchrl_logger.warning(f"Run: {path} is not a file of metrics; it is left out")
+            torchrl_logger.warning(f"Run: {path} is not a file of metrics; it is skipped")
     return found
 
 

@@ -35,12 +35,12 @@ Metrics = dict[str, float]
 class Trainer:
     """Base class: collect, update, log, evaluate and save, until the budget of environment steps is used.
 
-    A subclass says what an update is (:meth:`update`) and what a checkpoint holds (:meth:`components`). The surface is
-    that of ``torchrl.trainers.Trainer`` (``train``, ``register_op``); the record is a
-    :class:`~torchrl_htrpo.records.Run`, so that a run resumes bit for bit.
+    Subclasses implement :meth:`update`, and :meth:`components` for checkpoints. The interface is that of
+    ``torchrl.trainers.Trainer`` (``train``, ``register_op``). A :class:`~torchrl_htrpo.records.Run` records the training, so
+    runs resume bitwise.
 
     Args:
-        env: what the policy learns in; closed at the end.
+        env: the training environment; closed at the end.
         actor: the policy.
         total_steps: environment steps in all. No batch goes beyond them.
         batch_steps: environment steps of an iteration.
@@ -51,8 +51,8 @@ class Trainer:
         save_every: iterations between checkpoints.
         name: of the run.
         logger: beside the CSV files: ``"tensorboard"`` or ``"wandb"``.
-        config: what must not change when the run resumes, in values that JSON knows.
-        resume: go on with the run in ``directory``.
+        config: the configuration that must not change when the run resumes, as JSON values.
+        resume: resume the run in ``directory``.
 
     Raises:
         ValueError: if ``total_steps`` is less than one batch, or the policy's actions do not fit the environment.

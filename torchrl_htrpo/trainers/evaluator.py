@@ -18,8 +18,8 @@ class Evaluator:
     """Evaluate a policy every few iterations and at the end, on the same starts and goals each time.
 
     Args:
-        env: an environment of its own, not the one that is collected from.
-        task: says what reaching a goal is.
+        env: the evaluation environment, another one than the training environment.
+        task: the goal task.
         horizon: steps of an episode.
         every: iterations between evaluations.
         episodes: of each evaluation.

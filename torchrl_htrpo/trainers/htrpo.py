@@ -46,7 +46,7 @@ class HTRPOTrainer(Trainer):
         horizon: steps of an episode.
         batch_steps: environment steps of an iteration, whole episodes. Default: one episode of each environment.
         pipeline: from trajectories to rows. Default: :func:`hindsight_pipeline`.
-        objective: what to improve. Default: the surrogate within a trust region by QKL.
+        objective: the objective of the policy. Default: the surrogate with QKL as its divergence.
         optimizer: makes the optimizer of the policy from its parameters. Default: :class:`TrustRegionOptimizer` with
             a radius of 0.005 nats per decision and a damping of 0.01.
         critic_optimizer: of the critic. Default: Adam with a learning rate of 5e-4.

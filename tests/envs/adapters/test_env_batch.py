@@ -188,7 +188,7 @@ def test_workers_start_in_fresh_processes_by_default():
         ("timeout", 0, r"timeout must be above 0 and at most 1e\+06 seconds, got 0"),
         ("timeout", float("inf"), r"timeout must be above 0 and at most 1e\+06 seconds, got inf"),
         ("timeout", float("nan"), r"timeout must be above 0 and at most 1e\+06 seconds, got nan"),
-        ("start_method", "thread", r"start_method must be known, got 'thread' \(choices: 'spawn', .*\)"),
+        ("start_method", "thread", r"start_method must be one of the choices, got 'thread' \(choices: 'spawn', .*\)"),
     ],
 )
 def test_what_it_cannot_do_is_refused(argument, value, said):

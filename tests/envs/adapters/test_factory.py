@@ -152,7 +152,9 @@ def test_actions_of_a_discrete_environment_are_indices():
 
 
 def test_an_unknown_backend_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"backend must be known, got 'mjx' \(choices: 'batched', 'gymnasium'\)"):
+    with pytest.raises(
+        ValueError, match=r"backend must be one of the choices, got 'mjx' \(choices: 'batched', 'gymnasium'\)"
+    ):
         make_goal_env("reach", backend="mjx")
 
 

@@ -50,7 +50,7 @@ def test_the_whole_range_of_a_number_is_cut_into_gears():
 
 
 def test_an_unknown_control_is_refused():
-    with pytest.raises(ValueError, match="GearShiftEnv: control must be a known one, got 'wheel'"):
+    with pytest.raises(ValueError, match="GearShiftEnv: control must be one of the choices, got 'wheel'"):
         GearShiftEnv(1, control="wheel")
 
 

@@ -25,19 +25,19 @@ _SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done
 class EnvBatch(EpisodeSeeds, EnvBase):
     """A batch of TorchRL or gymnasium environments, in this process or in worker processes.
 
-    Episodes are seeded one by one, from the seed, the environment and the number of the episode: results do not depend
-    on the number of workers, and :meth:`rng_state` is all it takes to go on with what would have come.
+    Each episode has its own seed, from the seed, the index of the environment and the number of the episode: results do
+    not depend on the number of workers, and :meth:`rng_state` determines all later episodes.
 
-    A worker that crashes, raises, or takes longer than ``timeout`` for a step or a reset is an error that names the
-    environment and the step; all workers are gone by then. They end when this process does, too, however it ends.
+    If a worker crashes, raises, or exceeds ``timeout`` in a step or a reset, all workers are ended, and the error names
+    the environment and the step. Workers also end when this process ends for any reason.
 
     Args:
         makers: functions that make one environment each, of TorchRL or of gymnasium, all of the same specs. Under
-            ``"spawn"`` and ``"forkserver"`` they run in a fresh process: what they need they import or register.
+            ``"spawn"`` and ``"forkserver"`` they run in a new process and must import and register what they need.
         num_workers: processes, each with its share of the environments; 0: none, all run in this process.
         timeout: seconds for a step, a reset or the construction of one environment (in workers).
         start_method: how processes start. ``"spawn"`` is the safest; ``"fork"`` is quick, and unsafe beside threads.
-        seed: of the episodes. Defaults to a draw from torch's global generator.
+        seed: of the episodes. Default: sampled with torch's global generator.
         device: where the tensors live; the environments themselves are on the CPU.
 
     Raises:
@@ -134,7 +134,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
 
         Args:
             width: in pixels.
-            height: in pixels; one that draws in a size of its own is scaled to fit.
+            height: in pixels; a picture of another size is scaled to fit.
 
         Raises:
             TypeError: if it cannot draw itself, or runs in a worker.
@@ -172,4 +172,4 @@ def _check(count: int, num_workers: int, timeout: float, start_method: str) -> N
     if not 0 < timeout <= _LONGEST:
         raise ValueError(refusal("EnvBatch", "timeout", f"above 0 and at most {_LONGEST:g} seconds", timeout))
     if start_method not in get_args(StartMethod):
-        raise ValueError(refusal("EnvBatch", "start_method", "known", start_method, get_args(StartMethod)))
+        raise ValueError(refusal("EnvBatch", "start_method", "one of the choices", start_method, get_args(StartMethod)))

@@ -123,7 +123,7 @@ def _check_arguments(name: object, num_envs: int, backend: str, horizon: int | N
     if not (isinstance(name, str) or callable(name)):
         raise TypeError(refusal("make_goal_env", "name", "an id or a function that makes an environment", name))
     if backend not in get_args(Backend):
-        raise ValueError(refusal("make_goal_env", "backend", "known", backend, get_args(Backend)))
+        raise ValueError(refusal("make_goal_env", "backend", "one of the choices", backend, get_args(Backend)))
     if num_envs < 1:
         raise ValueError(refusal("make_goal_env", "num_envs", "a positive integer", num_envs))
     if callable(name) and horizon is not None:

@@ -17,7 +17,7 @@ from torchrl_htrpo.envs.adapters.recorder import EnvFailure
 class FiniteGuard(Transform):
     """Reject nan, inf and numbers beyond a limit in the observations, goals and rewards of an environment.
 
-    A single finite 1e19 would spoil running statistics for good, as nan would. As a transform of an environment it
+    One value of 1e19 would corrupt running statistics permanently, as NaN would. As a transform of an environment it
     checks every reset and step, before the policy sees them, if checks of values run
     (:func:`~torchrl_htrpo.checks.set_checks`). Called on a collected batch it checks all of it at once, always.
 
@@ -71,7 +71,7 @@ class FiniteGuard(Transform):
             tensordict: trajectories.
 
         Returns:
-            The same.
+            The batch, unchanged.
         """
         after = tensordict.get("next")
         keys = [key for key, _ in _numbers(after)]

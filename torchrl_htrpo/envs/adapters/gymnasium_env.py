@@ -112,7 +112,7 @@ class CheckedEnv(gymnasium.Wrapper):
             place = tuple(np.argwhere(outside)[0].tolist())
             bounds = f"[{space.low[place]}, {space.high[place]}]"
             torchrl_logger.warning(
-                f"{self.name}: {key!r} is {array[place]} at {list(place)}, outside its space {bounds} (told once)"
+                f"{self.name}: {key!r} is {array[place]} at {list(place)}, outside its space {bounds} (logged once)"
             )
 
     def _real(self, name: str, value: Any) -> float:

@@ -30,9 +30,9 @@ class Record:
 
     Args:
         index: of the environment.
-        doing: in words.
-        busy: whether it had not ended.
-        trace: the traceback of what it raised, or of where it hung; empty if it could not say.
+        doing: the operation, in words.
+        busy: whether the operation had not ended.
+        trace: the traceback of the error, or of the call that hung; empty if unknown.
     """
 
     index: int
@@ -56,8 +56,8 @@ class Recorder:
     Args:
         folder: where the files are.
         index: of the environment.
-        timeout: seconds for each thing it does, or None for no limit. A process that takes longer ends itself; the
-            watch is faulthandler's, which needs neither the interpreter nor its lock.
+        timeout: seconds for each operation, or None for no limit. A process that takes longer ends itself, by
+            faulthandler, which works while other code holds the interpreter's lock.
     """
 
     def __init__(self, folder: Path, index: int, timeout: float | None) -> None:

@@ -15,10 +15,10 @@ _PREFIX, _LOCK = "torchrl_htrpo_", ".lock"
 class ScratchFolder:
     """A temporary folder; creating one removes those of killed processes.
 
-    Its owner holds a lock in it, which the system frees when the process ends.
+    The owner holds a lock on a file in it, which the system releases when the process ends.
 
     Args:
-        root: where it is made. Default: the system's place for temporary files.
+        root: the parent folder. Default: the system's folder of temporary files.
 
     Example:
         >>> scratch = ScratchFolder()

@@ -40,12 +40,12 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         num_envs: worlds stepped at once (``N``).
         control: ``"continuous"``, ``"discrete"`` (not for pick and place), or ``"mixed"``: the fingers by choice.
         engine: ``"mujoco"`` (the C library, on CPU threads) or ``"warp"`` (mujoco_warp, thousands of worlds on a
-            GPU, float32; agrees with the C library until chaotic contacts drive them apart); or a ready engine.
+            GPU, float32; agrees with the C library until contacts, which are chaotic); or an engine object.
         num_threads: threads of the ``"mujoco"`` engine; results do not depend on it. Defaults to the cores
             this process may use.
         horizon: steps after which an episode is truncated.
-        seed: seed of goals and object starts. World ``i`` draws the same ones whatever ``num_envs`` is.
-            Defaults to a draw from torch's global generator.
+        seed: seed of goals and object starts. Those of world ``i`` do not depend on ``num_envs``.
+            Default: sampled with torch's global generator.
         device: where the tensors live. Defaults to the CPU, or with ``"warp"`` to the GPU if there is one.
         dtype: dtype of observations, goals, rewards and actions; the physics runs in its own.
 
@@ -118,8 +118,8 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         """The goal task of this environment: within 5 cm of the goal.
 
         Args:
-            reward: how reaching is rewarded; see GoalTask.
-            success_reward: worth of a success.
+            reward: see :class:`GoalTask`.
+            success_reward: see :class:`GoalTask`.
 
         Returns:
             The task, for relabelling.

@@ -93,8 +93,7 @@ class FetchModel:
 def load_model(task: FetchTask) -> FetchModel:
     """Compile a task's model and simulate until the arm is in its starting pose.
 
-    The XML is used as it is: every shortcut that was tried (dropping far meshes, turning multi-point contacts
-    off) changes trajectories.
+    The XML is not changed: dropping far meshes or turning off multi-point contacts changes trajectories.
 
     Args:
         task: the task's constants.

@@ -22,8 +22,8 @@ from torchrl_htrpo.envs.fetch.world import Readings, World
 class MujocoEngine:
     """Step ``N`` MuJoCo states of one model, with bitwise the results of gymnasium-robotics.
 
-    ``mj_step`` releases the GIL, so a few threads fill as many cores; all else is batched over the worlds.
-    The result does not depend on the number of threads, since no world reads another.
+    ``mj_step`` releases the GIL, so threads use several cores; all else is batched over the worlds. The result does not
+    depend on the number of threads, since worlds are independent.
 
     Args:
         model: the model all worlds share.

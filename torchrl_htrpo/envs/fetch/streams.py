@@ -47,12 +47,12 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
 def uniform(seed: int, episode: Tensor, purpose: int, count: int) -> Tensor:
     """Sample uniform numbers in ``[0, 1)`` for each world, from its stream of the episode.
 
-    World ``i`` gets the same numbers whatever the number of worlds, of threads, or the device.
+    The numbers of world ``i`` depend neither on the number of worlds nor on the device.
 
     Args:
         seed: seed of the whole environment.
         episode: how many episodes each world has begun, ``[N]`` int64.
-        purpose: small integer that keeps the draws of one episode apart (goal, object, ...).
+        purpose: small integer, one for each kind of sample in an episode (goal, object, ...).
         count: numbers per world.
 
     Returns:

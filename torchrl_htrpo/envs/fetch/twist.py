@@ -17,7 +17,7 @@ class Site:
 
     Args:
         index: index of the site.
-        root: index of the root body of the tree it hangs in.
+        root: index of the root body of its kinematic tree.
         moved_by: 1 for the velocities that move it, else 0, ``[nv]``.
     """
 
@@ -41,7 +41,7 @@ class Site:
 def site_velocity(site: Site, point: Tensor, qvel: Tensor, axes: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """Linear and angular velocity of a site.
 
-    The same as its Jacobian times the joint velocities: the twist of the joints above it, moved to the point.
+    Equal to the site's Jacobian times the joint velocities.
 
     Args:
         site: the site.

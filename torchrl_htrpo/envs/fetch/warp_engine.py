@@ -44,7 +44,7 @@ class _Now(NamedTuple):
 class WarpEngine:
     """Step ``N`` worlds in float32 on warp's device, sharing memory with torch.
 
-    Nothing waits for the device but the check for dropped contacts and diverged worlds, every ``check_every`` steps.
+    Only the check for dropped contacts and diverged worlds synchronises with the device, every ``check_every`` steps.
     The steps agree with MuJoCo's C library of the same version to about 1e-4 m in free motion; after contacts, which
     are chaotic, in distribution.
 

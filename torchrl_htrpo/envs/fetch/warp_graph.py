@@ -11,8 +11,8 @@ import warp as wp
 class Recorded:
     """A sequence of kernel launches on fixed buffers, ordered with torch's current stream.
 
-    On the CPU it simply launches. On CUDA the first call launches too (which compiles and loads the kernels) and then
-    records the same launches as a graph; later calls replay the graph with a single launch.
+    On the CPU every call launches the kernels. On CUDA the first call launches them (which compiles and loads them) and
+    records the launches as a graph; later calls replay the graph with a single launch.
 
     Args:
         launch: launches the kernels; it must not wait for the device.

@@ -46,8 +46,8 @@ class Readings(NamedTuple):
 class World:
     """One simulated world: reset, step, and measure.
 
-    It is driven through numpy views made once, since making a view of a MuJoCo array costs more than using it, and it
-    writes its readings right after it stepped, while its memory is in the processor's cache.
+    It keeps numpy views of MuJoCo's arrays, since creating a view costs more than using it, and measures right after a
+    step, while the data is in the processor's cache.
 
     Args:
         model: the task's model.

@@ -21,17 +21,17 @@ _LAST_CELL = (len(MAP) - 1, len(MAP[0]) - 1)
 class MsPacmanEnv(GeneratorState, EnvBase):
     """Move Ms. Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
 
-    One game (needs the extra `atari`). The emulator holds the interpreter's lock, so many games want worker processes:
-    ``make_goal_env("ms_pacman", num_envs, num_workers=...)``. An episode starts from the same moment of the game with
-    one random action that is not counted. A success does not end an episode. Goals are uniform over the 155 free cells
-    outside the corridor that episodes start from.
+    One game (needs the extra `atari`). The emulator holds the interpreter's lock, so use worker processes for several
+    games: ``make_goal_env("ms_pacman", num_envs, num_workers=...)``. An episode starts from a fixed state of the game
+    with one random action that is not a step. A success does not end an episode. Goals are uniform over the 155 free
+    cells outside the corridor in which episodes start.
 
     Keys: ``observation`` bytes ``[4, 84, 84]``: four screens of the last action; ``achieved_goal`` and
     ``desired_goal`` ``[2]``: row and column; ``action``: up, right, left, down; ``reward`` ``[1]`` (-1, and 0 where the
     goal holds), ``is_success`` ``[1]``, ``step_count`` ``[1]``; ``terminated`` on contact, ``truncated`` in the end.
 
     Args:
-        horizon: steps of an episode that no enemy ends.
+        horizon: steps of an episode without enemy contact.
         seed: of goals and first actions.
         device: where the tensors live; the emulator is on the CPU.
 

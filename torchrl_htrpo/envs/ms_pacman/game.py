@@ -39,8 +39,8 @@ _CAUGHT = range(73, 83)  # the tune that plays from contact with an enemy until 
 class PacmanGame:
     """The game: restart from a fixed state, and play one action at a time.
 
-    An action lasts 13 frames, of which the screens of every fourth are seen, each the brighter of itself and the frame
-    before (sprites flicker), cut to the maze and averaged down to 84 x 84 pixels of luminance.
+    An action lasts 13 frames. Every fourth screen is observed: the pixelwise maximum with the frame before (sprites
+    flicker), cropped to the maze and averaged to 84 x 84 pixels of luminance.
 
     Example:
         >>> game = PacmanGame()

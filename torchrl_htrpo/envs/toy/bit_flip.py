@@ -17,9 +17,9 @@ _MAX_INDEXED_BITS = 62
 class BitFlipEnv(PositionGoalEnv):
     """Flip one of ``num_bits`` bits per step until they equal the goal; ``num_bits`` steps, start from zeros.
 
-    Batched, torch-native, on any device. Every episode has exactly ``num_bits`` steps: a success does not end it
-    (what follows is still worth relabelling), so batches are whole episodes without padding. Goals are uniform over
-    all strings but the zeros an episode starts from.
+    Batched, torch-native, on any device. Every episode has exactly ``num_bits`` steps: a success does not end it (later
+    steps serve other goals), so batches are whole episodes without padding. Goals are uniform over all strings but the
+    zeros in which an episode starts.
 
     Keys: ``observation``, ``achieved_goal`` and ``desired_goal`` ``[N, num_bits]`` (0. or 1.), ``action`` ``[N]``
     (the index of the bit), and the others of :class:`PositionGoalEnv`.

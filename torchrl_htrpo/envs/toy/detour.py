@@ -13,9 +13,9 @@ from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 class DetourEnv(PositionGoalEnv):
     """Walk in the plane from (-0.4, 0) to a goal behind a wall, around it on the left or the right.
 
-    The wall is the segment of the line x = 0 where ``|y| <= wall``; a step that would cross it goes nowhere. Goals are
-    uniform in ``[0.2, 0.5] x [-0.1, 0.1]``, so both ways are equally long on average, and the mean of the two headings
-    runs into the wall. The walker sees where it is, not the wall.
+    The wall is the segment of the line x = 0 where ``|y| <= wall``; a step that would cross it does not move. Goals are
+    uniform in ``[0.2, 0.5] x [-0.1, 0.1]``, so both ways are equally long on average, and the mean of the two actions
+    runs into the wall. The observation is the position, not the wall.
 
     Keys: those of :class:`PositionGoalEnv`, with ``action`` ``[N, 2]``: the step, in units of ``speed``, each
     coordinate clipped to [-1, 1].

@@ -22,11 +22,11 @@ _PUSHES = 5  # choices of discrete control, from -1 to 1
 class GearShiftEnv(PositionGoalEnv):
     """Drive along a line from 0 to a goal in [-1, 1]; the ground changes every 0.25, and each kind needs its own gear.
 
-    In the wrong gear the wheels spin and nothing moves. The ground under the car is seen (one-hot), not that ahead.
+    In the wrong gear the car does not move. The ground under the car is observed (one-hot), the ground ahead is not.
     Goals are at least 0.25 away from the start.
 
     Keys: those of :class:`PositionGoalEnv`, with ``("action", "gear")`` ``[N]`` (an index) and ``("action", "push")``
-    ``[N, 1]`` (the step, in units of ``speed``, clipped to [-1, 1]); or, for policies that know no mixed actions,
+    ``[N, 1]`` (the step, in units of ``speed``, clipped to [-1, 1]); or, for policies without mixed actions,
     ``action`` ``[N, 2]``: the indices of the gear and of one of five pushes (``control="discrete"``), or two numbers in
     [-1, 1], the first of which is cut into equal parts, a gear each (``control="continuous"``).
 
@@ -62,7 +62,7 @@ class GearShiftEnv(PositionGoalEnv):
         device: torch.device | str | None = None,
     ) -> None:
         if control not in get_args(GearControl):
-            raise ValueError(refusal(self, "control", "a known one", control, get_args(GearControl)))
+            raise ValueError(refusal(self, "control", "one of the choices", control, get_args(GearControl)))
         self.num_gears, self.speed, self.control = num_gears, speed, control
         specs = {
             "mixed": Composite(gear=Categorical(num_gears), push=Bounded(-1, 1, shape=(1,))),

@@ -37,9 +37,9 @@ _MOVES = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))  # up, down, left, r
 class GridMazeEnv(PositionGoalEnv):
     """Walk to a cell of a grid: the mazes of Hindsight Policy Gradients, or your own drawing.
 
-    ``"empty_room"`` is 11 x 11 cells without walls, entered at a corner; ``"four_rooms"`` is 11 x 11 cells in four
-    rooms joined by doors, entered at any corner, and one action in five comes out as a random one. A step into a wall
-    or off the grid goes nowhere. Goals are uniform over the free cells that episodes do not start from.
+    ``"empty_room"`` is 11 x 11 cells without walls, with episodes from one corner; ``"four_rooms"`` is 11 x 11 cells in
+    four rooms joined by doors, with episodes from any corner, and replaces one action in five by a random one. A step
+    into a wall or off the grid does not move. Goals are uniform over the free cells in which no episode starts.
 
     Keys: those of :class:`PositionGoalEnv`, with positions ``(row, column)`` in cells, and ``action`` ``[N]``: up,
     down, left, right.

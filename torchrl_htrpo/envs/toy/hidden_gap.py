@@ -17,15 +17,15 @@ class HiddenGapEnv(PositionGoalEnv):
     """Walk through one of two gaps in a wall to a goal behind it; one gap is closed, which is not observed.
 
     The walker stands on a ledge at (-0.15, 0), before a wall on the line x = 0 with gaps at y = ``gap`` and
-    y = -``gap``. A coin closes one of them for the episode. A step from the ledge through the open gap gets past;
-    any other goes nowhere, and so does one back through the wall. Goals are uniform in
+    y = -``gap``. One of them is closed for the episode, at random. A step from the ledge through the open gap passes
+    the wall; any other step from the ledge, and a step back through the wall, does not move. Goals are uniform in
     ``[0.2, 0.4] x [-0.15, 0.15]``.
 
-    The walker sees where it is, not the wall, nor which gap is open: on the ledge every attempt looks like the one
-    before. Without a memory it has to try both gaps at random, each by an action of its own, and the mean of the two
-    runs into the wall: a policy of one mode either keeps to one gap, and fails in half of the episodes, or spreads over
-    both and mostly misses. Greedy actions fail in half of them as well, so examine sampled ones; a policy with a memory
-    (:func:`with_history`) can try one gap, then the other.
+    The observation is the position, not the wall nor the open gap, so it does not change on the ledge. A policy without
+    memory has to try both gaps at random, and the mean of the two actions runs into the wall: a unimodal policy either
+    uses one gap, and fails in half of the episodes, or covers both and mostly misses. Greedy actions fail in half of
+    the episodes too, so evaluate sampled actions. A policy with a memory (:func:`with_history`) can try one gap, then
+    the other.
 
     Keys: those of :class:`PositionGoalEnv`, with ``action`` ``[N, 2]``: the step, in units of ``speed``, each
     coordinate clipped to [-1, 1].

@@ -27,7 +27,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         action_spec: the action of one environment, or a composite of its parts.
         observation_size: ``d_o``.
         goal_size: ``d_g``.
-        reached: whether a goal is, by the position: :class:`WithinDistance`, :class:`EqualGoals`, or your own.
+        reached: success criterion: :class:`WithinDistance`, :class:`EqualGoals`, or your own.
         horizon: steps of an episode.
         num_envs: how many run at once (``N``).
         seed: seed of the goals.

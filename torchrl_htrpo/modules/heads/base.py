@@ -12,9 +12,8 @@ from torch import Tensor, nn
 class PolicyHead(nn.Module):
     """Base class: compute the parameters of :attr:`distribution_class` from ``num_features`` features.
 
-    Subclasses set the class attributes and implement :meth:`forward`; nothing else in the library asks which
-    distribution it is. The distribution needs ``sample`` and ``log_prob``, and ``deterministic_sample`` for greedy
-    episodes.
+    Subclasses set the class attributes and implement :meth:`forward`; the rest of the library does not depend on the
+    distribution. It needs ``sample`` and ``log_prob``, and ``deterministic_sample`` for greedy episodes.
 
     Args:
         num_features: how many features :meth:`forward` takes.

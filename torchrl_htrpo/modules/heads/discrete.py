@@ -38,8 +38,8 @@ class CategoricalHead(_DiscreteHead):
 
     .. math:: \pi(a) = (1 - \epsilon)\, \mathrm{softmax}(z)_a + \epsilon / n
 
-    With :math:`\epsilon > 0` no action dies out. One that is never taken is in no trajectory, so no hindsight goal can
-    bring it back; and the score of a rare action stays bounded.
+    With :math:`\epsilon > 0` every action keeps a positive probability. Hindsight cannot recover an action that no
+    trajectory contains. The log-probability of a rare action also stays bounded.
 
     Args:
         num_actions: how many actions there are.

@@ -20,7 +20,7 @@ class GaussianHead(PolicyHead):
     Args:
         action_size: dimensions of the action.
         init_scale: standard deviation at the start, in units of the action.
-        min_scale: floor of the standard deviation. A dimension that has come down to it stays there.
+        min_scale: floor of the standard deviation. Its gradient is 0 there, so a dimension at the floor stays there.
         bound_mean: squash the mean into (-1, 1) with tanh.
 
     Raises:
@@ -56,7 +56,7 @@ class GaussianHead(PolicyHead):
     @property
     def warnings(self) -> dict[str, str]:
         """See :class:`PolicyHead`."""
-        return {"collapsed_share": "dimensions of the action are at the floor of the scale, and stay there"}
+        return {"collapsed_share": "dimensions of the action have reached min_scale, where their gradient is 0"}
 
 
 class TanhNormalHead(PolicyHead):

@@ -22,7 +22,7 @@ from torchrl_htrpo.modules.heads.base import PolicyHead
 class JointActionModule(ProbabilisticTensorDictModule):
     """Sample the parts of an action and write their joint log-probability, regardless of ``composite_lp_aggregate``.
 
-    TensorDict's own module obeys a global switch, and refuses to work when it has moved since the module was made.
+    TensorDict's own module depends on a global setting, and raises if that has changed since the module was created.
 
     Args:
         log_prob_key: where the log-probability is written.

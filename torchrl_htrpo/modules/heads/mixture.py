@@ -53,8 +53,8 @@ class GaussianMixture(MixtureSameFamily):
     def mode(self) -> Tensor:
         """The mode of the density that mean shift finds from the greedy action.
 
-        It is the greedy action itself where components lie apart. Where they overlap, none of them says what the
-        mixture does, and this is the better greedy action: ``ExplorationType.MODE`` asks for it.
+        For separate components it is the greedy action itself. For overlapping components, whose centres are no modes
+        of the mixture, it is the better greedy action: ``ExplorationType.MODE`` selects it.
         """
         components: Any = self.component_distribution
         loc, precision = components.base_dist.loc, components.base_dist.scale.pow(-2)
@@ -186,10 +186,10 @@ class GaussianMixtureHead(PolicyHead):
     def warnings(self) -> dict[str, str]:
         """See :attr:`PolicyHead.warnings`."""
         return {
-            "collapsed_share": f"a component's scale is at its floor min_scale={self.min_scale} in every dimension: it "
-            "explores no more; a larger floor keeps it wide",
-            "idle_share": "a component's weight has collapsed: it is hardly ever drawn and learns nothing; a floor "
-            "of the weights (min_weight) keeps it in play",
+            "collapsed_share": f"a component has reached min_scale={self.min_scale} in every dimension and no longer "
+            "explores; increase min_scale",
+            "idle_share": "the weight of a component has collapsed, so it is hardly ever sampled and does not learn; "
+            "set min_weight",
         }
 
 

@@ -26,7 +26,7 @@ class LinearCall:
 class LinearTap(TorchFunctionMode):
     """Record each linear layer whose weights are among given leaves, and detach these weights from the graph.
 
-    Derivatives through the graph then leave out what the recorded calls stand for; other uses of a leaf stay in.
+    Derivatives through the graph then exclude the recorded calls, and include other uses of a leaf.
 
     Args:
         keys: ``id(leaf)`` to the key of the leaf.

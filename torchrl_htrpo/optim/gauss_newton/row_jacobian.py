@@ -59,15 +59,14 @@ def row_jacobian(
     Args:
         residual: parameters to ``[m]``.
         params: where to linearise.
-        factored: keep linear layers as outer products, which takes that the residual of each row depends on that row
-            only; otherwise assume nothing.
-        check: check that it is so, at the cost of another backward pass.
+        factored: store linear layers as outer products, which requires that each residual depends on its own row only.
+        check: check this requirement, at the cost of another backward pass.
 
     Returns:
         The Jacobian.
 
     Raises:
-        RowsMixedError: if it is seen not to be so.
+        RowsMixedError: if the check fails.
 
     Example:
         >>> from tensordict import TensorDict
