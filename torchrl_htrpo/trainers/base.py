@@ -36,8 +36,8 @@ class Trainer:
     """Base class: collect, update, log, evaluate and save, until the budget of environment steps is used.
 
     Subclasses implement :meth:`update`, and :meth:`components` for checkpoints. The interface is that of
-    ``torchrl.trainers.Trainer`` (``train``, ``register_op``). A :class:`~torchrl_htrpo.records.Run` records the training, so
-    runs resume bitwise.
+    ``torchrl.trainers.Trainer`` (``train``, ``register_op``). A :class:`~torchrl_htrpo.records.Run` records the
+    training, so runs resume bitwise.
 
     Args:
         env: the training environment; closed at the end.
