@@ -63,7 +63,7 @@ def test_each_wrong_is_warned_of_once(warned):
     for _ in range(3):
         watch(batch)
     assert len(warned.messages) == 2
-    assert "GaussianMixtureHead: a component's scale is at its floor min_scale=0.1" in warned.messages[0]
+    assert "GaussianMixtureHead: a component has reached min_scale=0.1" in warned.messages[0]
     assert "(policy/idle_share = 0.5)" in warned.messages[1]
 
 
@@ -73,7 +73,7 @@ def test_a_head_of_parts_speaks_for_its_parts(warned):
     with torch.no_grad():
         actor[0].module.layers[0][-1].bias.fill_(-50.0)
     figures = PolicyMetrics(actor)(trajectories(dtype=torch.float32, actor=actor))
-    assert figures["policy/push/collapsed_share"] == 1 and "MixedHead: a component's scale" in warned.messages[0]
+    assert figures["policy/push/collapsed_share"] == 1 and "MixedHead: a component has reached min_scale" in warned.messages[0]
 
 
 def test_a_policy_without_a_head_or_with_one_that_says_nothing_has_no_figures():
