@@ -73,7 +73,10 @@ def test_a_head_of_parts_speaks_for_its_parts(warned):
     with torch.no_grad():
         actor[0].module.layers[0][-1].bias.fill_(-50.0)
     figures = PolicyMetrics(actor)(trajectories(dtype=torch.float32, actor=actor))
-    assert figures["policy/push/collapsed_share"] == 1 and "MixedHead: a component has reached min_scale" in warned.messages[0]
+    assert (
+        figures["policy/push/collapsed_share"] == 1
+        and "MixedHead: a component has reached min_scale" in warned.messages[0]
+    )
 
 
 def test_a_policy_without_a_head_or_with_one_that_says_nothing_has_no_figures():
