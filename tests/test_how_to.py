@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/how_to").glob("*.py"))
-NEEDS = {"own_environment": "gymnasium", "ray_collector": "ray", "trpo_alone": "mujoco"}
+NEEDS = {"mixed_actions": "gymnasium", "own_environment": "gymnasium", "ray_collector": "ray", "trpo_alone": "mujoco"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

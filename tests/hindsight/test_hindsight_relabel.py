@@ -196,7 +196,7 @@ def test_rows_with_several_trajectories_are_refused():
     batch["next", "terminated"][1, 2] = True
     with pytest.raises(
         ValueError,
-        match=r"of one trajectory a row: .*set early_ends=true in a recipe, or call .*split_trajectories\(batch\)",
+        match=r"of one trajectory a row: .*HTRPOTrainer splits by itself.*call .*split_trajectories\(batch\)",
     ):
         HindsightRelabel(GoalTask(EqualGoals()))(batch)
 

@@ -15,8 +15,8 @@ from torchrl_htrpo.checks import may_wait
 HINDSIGHT_GOAL: NestedKey = ("hindsight", "goal")
 HINDSIGHT_GOAL_MASK: NestedKey = ("hindsight", "goal_mask")
 _ONE_A_ROW = (
-    "of one trajectory a row: this environment ends episodes early, so set early_ends=true in a recipe, or call "
-    "torchrl.collectors.utils.split_trajectories(batch) first in a loop of your own"
+    "of one trajectory a row: this environment ends episodes early, which HTRPOTrainer splits by itself; "
+    "in a loop of your own call torchrl.collectors.utils.split_trajectories(batch) first"
 )
 
 

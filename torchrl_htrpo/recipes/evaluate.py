@@ -103,7 +103,7 @@ def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:
     """Create the environment of a run in this process."""
     chosen = {"num_envs": num_envs, "num_workers": 0}
     settings = {key: value for key, value in chosen.items() if key in trained.env}
-    return TransformedEnv(instantiate(trained.env, seed=seed, **settings), FiniteGuard())
+    return TransformedEnv(instantiate(trained.env, seed=seed, **settings), FiniteGuard(), auto_unwrap=True)
 
 
 def refuse_undrawable(env: EnvBase, name: str) -> None:

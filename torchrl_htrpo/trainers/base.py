@@ -81,7 +81,7 @@ class Trainer:
         if not 0 < batch_steps <= total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_actor(actor, env)
-        self.env, self.actor = TransformedEnv(env, FiniteGuard()), actor
+        self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
         self._record = {"name": name, "backend": logger, "config": config}

@@ -51,7 +51,7 @@ class Evaluator:
     _env: EnvBase = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._env = TransformedEnv(self.env, FiniteGuard())
+        self._env = TransformedEnv(self.env, FiniteGuard(), auto_unwrap=True)
 
     def is_due(self, iteration: int, last: bool) -> bool:
         """Whether to evaluate in an iteration, counted from 0."""
