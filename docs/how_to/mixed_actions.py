@@ -1,4 +1,4 @@
-"""A mixed policy on a gymnasium environment of your own, whose actions are a ``Dict`` of discrete and continuous parts."""
+"""A mixed policy on your own gymnasium environment, whose actions are a ``Dict`` of discrete and continuous parts."""
 
 import tempfile
 
