@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 import torchrl_htrpo as ht
-from torchrl_htrpo.trainers import HTRPOTrainer
 
 
 class Crane(gymnasium.Env):
@@ -35,13 +34,12 @@ class Crane(gymnasium.Env):
 
 torch.manual_seed(0)
 env, exam = (ht.make_goal_env(Crane, 32, seed=seed) for seed in (0, 1))
-head = ht.MixedHead(
-    {"gear": ht.CategoricalHead(2), "push": ht.GaussianHead(1)}
-)  # ("action", "gear"), ("action", "push")
+parts = {"gear": ht.modules.CategoricalHead(2), "push": ht.modules.GaussianHead(1)}
+head = ht.modules.MixedHead(parts)  # writes ("action", "gear") and ("action", "push")
 actor, critic = ht.make_actor(head, 2, (32, 32)), ht.make_critic(2, (32, 32))
 task, folder = ht.GoalTask(ht.WithinDistance(0.1)), tempfile.mkdtemp()
 before = ht.evaluate(exam, actor, task, episodes=200, horizon=8, seed=1).success
-HTRPOTrainer(env, actor, critic, task, horizon=8, total_steps=6_000, directory=folder).train()
+ht.HTRPOTrainer(env, actor, critic, task, horizon=8, total_steps=6_000, directory=folder).train()
 success = ht.evaluate(exam, actor, task, episodes=200, horizon=8, seed=1).success
 
 assert success > 0.8 > before + 0.3, (before, success)

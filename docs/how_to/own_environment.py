@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 import torchrl_htrpo as ht
-from torchrl_htrpo.trainers import HTRPOTrainer
 
 
 class PointMass(gymnasium.Env):
@@ -46,9 +45,9 @@ class PointMass(gymnasium.Env):
 torch.manual_seed(0)
 env, exam = (ht.make_goal_env(PointMass, 32, seed=seed, info_keys=["cost"]) for seed in (0, 1))
 task = ht.GoalTask.from_gymnasium(env, reached=ht.WithinDistance(0.15), info_keys=["cost"])
-actor, critic = ht.make_actor(ht.GaussianHead(2), 6, (64, 64)), ht.make_critic(6, (64, 64))
+actor, critic = ht.make_actor(ht.modules.GaussianHead(2), 6, (64, 64)), ht.make_critic(6, (64, 64))
 folder = tempfile.mkdtemp()
-trainer = HTRPOTrainer(env, actor, critic, task, horizon=20, total_steps=20_000, directory=folder)
+trainer = ht.HTRPOTrainer(env, actor, critic, task, horizon=20, total_steps=20_000, directory=folder)
 trainer.train()
 success = ht.evaluate(exam, actor, task, episodes=200, horizon=20, seed=1).success
 
