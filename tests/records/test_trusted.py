@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,8 @@ def stranger(tmp_path):
     """Write a configuration as a stranger would; give the run's folder."""
 
     def make(config: dict | str) -> Path:
-        text = config if isinstance(config, str) else OmegaConf.to_yaml(OmegaConf.create(config))
-        (tmp_path / ".hydra").mkdir(exist_ok=True)
-        (tmp_path / ".hydra" / "config.yaml").write_text(text)
+        text = config if isinstance(config, str) else json.dumps({"config": config})
+        (tmp_path / "run.json").write_text(text)
         return tmp_path
 
     return make
@@ -77,7 +77,9 @@ def test_a_name_that_the_reader_trusts_is_accepted(stranger):
     assert load_config(config, trusted=["my_package.MyEnv"]).env["_target_"] == "my_package.MyEnv"
 
 
-@pytest.mark.parametrize("text", ["a: [", "[1, 2]", "a: ${nothing}", "a: ???", "!!python/object/apply:os.system [ls]"])
+@pytest.mark.parametrize(
+    "text", ["{", "[1, 2]", "{}", '{"config": 1}', '{"config": {"a": "${nothing}"}}', '{"config": {"a": "???"}}']
+)
 def test_a_file_that_cannot_be_read_is_an_error(text, stranger):
     with pytest.raises(ValueError, match="load_config"):
         load_config(stranger(text))

@@ -52,6 +52,8 @@ class Run:
         backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
         headline: metric of the learning curve.
         config: the configuration that must not change when a run resumes, as JSON values.
+        settings: the whole configuration, for ``run.json`` and :func:`~torchrl_htrpo.records.trusted.load_config`.
+            Default: ``config``.
 
     Example:
         >>> import tempfile, torch
@@ -72,10 +74,12 @@ class Run:
         backend: str = "csv",
         headline: str = "eval/success",
         config: Mapping[str, object] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         check_name(name)
         self.directory, self.name, self.headline, self.backend = directory, name, headline, backend
         self.identity = {"config": dict(config or {}), "versions": versions()}
+        self.settings = self.identity["config"] if settings is None else dict(settings)
         self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "episodes": 0}
         self.progress |= {"success": -1.0, "success_last": -1.0}
         self.checkpoint = SealedCheckpoint(rng=GlobalRNGState(), progress=self.progress, **components)
@@ -142,7 +146,7 @@ class Run:
         record = self.directory / "run.json"
         starts = _starts(record) if steps else []
         starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
-        replace_file(record, json.dumps({"config": self.identity["config"], "starts": starts}, indent=2).encode())
+        replace_file(record, json.dumps({"config": self.settings, "starts": starts}, indent=2).encode())
         self._since, self._first = time.monotonic(), self.iterations
         return steps
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from typing import Any
 from torchrl.checkpoint import Checkpoint, CheckpointLoadResult
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.records.disk import name_full_disk, sync_folder, write_file
+from torchrl_htrpo.records.disk import name_full_disk, sync, sync_tree, write_file
 from torchrl_htrpo.records.state_adapter import StateAdapter
 
 SEAL = "checksums.json"
@@ -73,7 +72,7 @@ class SealedCheckpoint(Checkpoint):
             draft.rename(final)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        sync_folder(final.parent)
+        sync(final.parent)
         return final
 
     def load(self, path: str | Path, **kwargs: Any) -> CheckpointLoadResult:
@@ -137,11 +136,7 @@ def _seal(folder: Path) -> None:
         file.relative_to(folder).as_posix(): {"size": file.stat().st_size, "sha256": _digest(file)} for file in files
     }
     write_file(folder / SEAL, json.dumps({"files": entries}, indent=2).encode())
-    for file in files:
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        sync_folder(inner)
+    sync_tree(folder)
 
 
 def _digest(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from torchrl_htrpo._errors import refusal
 
@@ -43,7 +43,7 @@ _LOOKUPS = {"hydra.utils.get_method", "hydra.utils.get_class"}
 
 
 def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
-    """Load the configuration of a run; raise if it names anything but known components.
+    """Load the configuration of a run from its ``run.json``; raise if it names anything but known components.
 
     Args:
         directory: the run's folder.
@@ -56,15 +56,14 @@ def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
         FileNotFoundError: if the folder has no configuration.
         ValueError: if it cannot be read, or names a component that is not trusted.
     """
-    path = directory / ".hydra" / "config.yaml"
+    path = directory / "run.json"
     if not path.is_file():
         raise FileNotFoundError(refusal("load_config", "directory", "the folder of a run", str(directory)))
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"load_config: {path} cannot be read: {error}") from error
-    if not isinstance(plain, dict):
-        raise ValueError(refusal("load_config", str(path), "a mapping", type(plain).__name__))
+        config = OmegaConf.create(dict(json.loads(path.read_bytes())["config"]))
+        plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except (OmegaConfBaseException, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"load_config: {path} cannot be read: {error!r}") from error
     refuse_foreign_targets(plain, trusted=trusted)
     return OmegaConf.create(plain)
 
