@@ -12,6 +12,9 @@ from omegaconf import OmegaConf
 from torchrl_htrpo.records.trusted import OTHERS, OURS, load_config, refuse_foreign_targets
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.fixture
 def stranger(tmp_path):
     """Write a configuration as a stranger would; give the run's folder."""
@@ -97,7 +100,14 @@ def test_every_trusted_name_exists(room):
 
 
 def test_every_component_of_the_recipes_is_trusted():
-    files = sorted((Path(__file__).parents[2] / "torchrl_htrpo" / "recipes" / "conf").rglob("*.yaml"))
+    files = sorted((ROOT / "torchrl_htrpo" / "recipes" / "conf").rglob("*.yaml"))
     assert files
     for file in files:
         refuse_foreign_targets(OmegaConf.to_container(OmegaConf.load(file)))
+
+
+def test_a_module_of_environments_that_the_reader_trusts_is_accepted(stranger):
+    config = stranger({"env": {"_target_": "torchrl_htrpo.make_goal_env", "name": "panda_gym:PandaReach-v3"}})
+    with pytest.raises(ValueError, match="which imports panda_gym"):
+        load_config(config)
+    assert load_config(config, trusted=["panda_gym"]).env.name == "panda_gym:PandaReach-v3"

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from torchrl_htrpo.recipes.settings import HERConfig, HTRPOConfig, TRPOConfig, lasting, register
 
@@ -38,7 +38,8 @@ def run_recipe(name: str, train: Callable[[DictConfig], str]) -> None:
     register_tasks(arguments)
 
     def job(cfg: DictConfig) -> None:
-        with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)):
+        made = name in SCHEMAS  # evaluate and play run where they are
+        with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)) if made else nullcontext():
             print(train(cfg))  # noqa: T201
 
     hydra.main(version_base="1.3", config_path=str(CONF / name), config_name=name)(job)()
@@ -52,6 +53,7 @@ def loop_settings(cfg: DictConfig) -> dict[str, Any]:
         "name": cfg.name,
         "logger": cfg.logger,
         "config": lasting(cfg),
+        "settings": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         "resume": bool(cfg.resume),
     }
 
@@ -72,8 +74,9 @@ def no_folder_if_refused(directory: Path) -> Iterator[None]:
     finally:
         if not (directory / "run.json").exists():
             shutil.rmtree(directory / ".hydra", ignore_errors=True)
-            with suppress(OSError):  # the folder is not empty, or does not exist
-                for folder in (directory, *directory.relative_to(Path.cwd()).parents[:-1]):
+            with suppress(OSError, ValueError):  # not empty, gone, or not below the working directory
+                directory.rmdir()
+                for folder in directory.relative_to(Path.cwd()).parents[:-1]:
                     folder.rmdir()
 
 

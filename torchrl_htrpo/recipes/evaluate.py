@@ -8,6 +8,7 @@ Without a display, set ``MUJOCO_GL=egl`` (or ``osmesa``) before drawing a Fetch 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def play() -> None:
     run_recipe("play", record)
 
 
-def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> TensorDictModuleBase:
+def load_policy(
+    run: Path | str, *, best: bool = True, device: str = "cpu", trusted: Iterable[str] = ()
+) -> TensorDictModuleBase:
     """Load a trained policy.
 
     Reads only tensors and JSON, and creates only known components: it runs no code of the folder. The policy samples
@@ -48,22 +51,24 @@ def load_policy(run: Path | str, *, best: bool = True, device: str = "cpu") -> T
         run: the folder of a run of the HTRPO or HER recipe.
         best: the checkpoint of the best evaluated policy; otherwise the last.
         device: of the policy.
+        trusted: further components that the run may name, as in :func:`~torchrl_htrpo.records.trusted.load_config`.
 
     Returns:
         A policy that reads ``observation`` and ``desired_goal`` and writes ``action``.
 
     Raises:
         FileNotFoundError: if there is no run or no checkpoint.
-        ValueError: if the run is not one on a goal task.
+        ValueError: if the run is not one on a goal task, or names a component that is not trusted.
+        DamagedCheckpoint: if no checkpoint is as it was written.
     """
-    trained = configuration_of(run, device)
+    trained = configuration_of(run, device, trusted)
     with closing(make_env(trained, seed=0)) as env:
         return _load(trained, env, run, best)
 
 
 def measure(cfg: DictConfig) -> str:
     """Measure the success rate of a policy over many episodes; return it as one line."""
-    trained = configuration_of(cfg.run, cfg.device)
+    trained = configuration_of(cfg.run, cfg.device, cfg.trusted)
     torch.manual_seed(cfg.seed)
     with closing(make_env(trained, cfg.seed, num_envs=trained.num_envs)) as env:
         actor = _load(trained, env, cfg.run, cfg.best)
@@ -81,7 +86,7 @@ def measure(cfg: DictConfig) -> str:
 
 def record(cfg: DictConfig) -> str:
     """Write a GIF of a policy; return its path."""
-    trained = configuration_of(cfg.run, cfg.device)
+    trained = configuration_of(cfg.run, cfg.device, cfg.trusted)
     torch.manual_seed(cfg.seed)
     with closing(make_env(trained, cfg.seed)) as env:
         refuse_undrawable(env, trained.name)
@@ -91,9 +96,9 @@ def record(cfg: DictConfig) -> str:
     return f"wrote {path}"
 
 
-def configuration_of(run: Path | str, device: str) -> DictConfig:
+def configuration_of(run: Path | str, device: str, trusted: Iterable[str] = ()) -> DictConfig:
     """Load the configuration of a run."""
-    trained = load_config(Path(run))
+    trained = load_config(Path(run), trusted=trusted)
     if "goal_task" not in trained:
         raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
     return OmegaConf.merge(trained, {"device": device})

@@ -47,7 +47,8 @@ def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
 
     Args:
         directory: the run's folder.
-        trusted: further names that may be built, such as ``my_package.MyEnv``. They run with the values of the file.
+        trusted: further names that may be built, such as ``my_package.MyEnv``, and modules that ids of environments may
+            import, such as ``panda_gym`` (``panda_gym:PandaReach-v3``). They run with the values of the file.
 
     Returns:
         The configuration, every reference in it resolved, ready for ``hydra.utils.instantiate``.
@@ -111,5 +112,7 @@ def _foreign(where: str, node: dict[Any, Any], known: set[str] | frozenset[str])
             yield f"{where}: {target} of {path}"
     elif target not in known:
         yield f"{where}: {target}"
-    elif target.endswith("make_goal_env") and ":" in f"{node.get('name')}{node.get('_args_')}":
-        yield f"{where}: {target} with a name that imports a module"
+    elif target.endswith("make_goal_env") and ":" in (name := f"{node.get('name')}{node.get('_args_') or ''}"):
+        module = name.partition(":")[0]
+        if module not in known:
+            yield f"{where}: {target} of {name}, which imports {module}"

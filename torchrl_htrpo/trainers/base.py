@@ -52,6 +52,7 @@ class Trainer:
         name: of the run.
         logger: beside the CSV files: ``"tensorboard"`` or ``"wandb"``.
         config: the configuration that must not change when the run resumes, as JSON values.
+        settings: the whole configuration, for ``run.json``. Default: ``config``.
         resume: resume the run in ``directory``.
 
     Raises:
@@ -76,6 +77,7 @@ class Trainer:
         name: str = "run",
         logger: str = "csv",
         config: Mapping[str, object] | None = None,
+        settings: Mapping[str, object] | None = None,
         resume: bool = False,
     ) -> None:
         if not 0 < batch_steps <= total_steps:
@@ -84,7 +86,7 @@ class Trainer:
         self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
-        self._record = {"name": name, "backend": logger, "config": config}
+        self._record = {"name": name, "backend": logger, "config": config, "settings": settings}
         self._hooks: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         self.finite = FiniteGuard()
         self.device = next(actor.parameters()).device
