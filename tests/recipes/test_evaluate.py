@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torchrl.envs import ExplorationType, set_exploration_type
 
 from tests.recipes.runs import STEPS, TINY, run
 from torchrl_htrpo import BitFlipEnv
 from torchrl_htrpo.recipes.evaluate import load_policy
+from torchrl_htrpo.recipes.settings import groups
+from torchrl_htrpo.records.sealed import DamagedCheckpoint
+from torchrl_htrpo.records.trusted import refuse_foreign_targets
 
 
 @pytest.fixture(scope="module", params=["htrpo", "her"])
@@ -32,3 +39,32 @@ def test_a_policy_is_loaded_in_one_line_and_acts(made):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
         load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["env", "goal_task", "head", "agent"])
+def test_a_foreign_component_in_the_folder_of_a_run_does_not_run(key, made, tmp_path):
+    folder, touched = tmp_path / "run", tmp_path / "touched"
+    shutil.copytree(made, folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"][key] = {"_target_": "os.mkdir", "path": str(touched)}
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"targets must be components of this library.*{key}: os.mkdir"):
+        load_policy(folder)
+    assert not touched.exists()
+
+
+def test_a_damaged_checkpoint_is_not_loaded(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    for file in folder.rglob("tensors.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(DamagedCheckpoint, match=r"tensors.safetensors was changed"):
+        load_policy(folder)
+
+
+def test_every_component_of_the_configuration_groups_is_trusted():
+    choices = [*groups.HEADS.values(), *groups.MIXTURES.values(), *groups.GOALS.values(), *groups.ADVANTAGES.values()]
+    choices += [*groups.DIVERGENCES.values(), *groups.AGENTS.values(), *groups.HINDSIGHT.values()]
+    choices += [choice["trust_region"] for choice in groups.TRUST_REGIONS.values()]
+    for choice in choices:
+        refuse_foreign_targets(OmegaConf.to_container(OmegaConf.structured(choice)))

@@ -319,6 +319,19 @@ def test_a_full_disk_ends_in_a_message_wherever_it_fills_up(tmp_path):
     assert len(told) == len(sizes) and all("no room" in line and str(tmp_path) in line for line in told), done.stdout
 
 
+def test_a_run_knows_what_is_not_saved(opened):
+    run = opened()
+    run.begin()
+    assert not run.unsaved
+    run.log(10, EXAMINED)
+    assert run.unsaved
+    run.save()
+    assert not run.unsaved
+    again = opened()
+    again.restore()
+    assert not again.unsaved
+
+
 def stopped(run: Run, error: type[BaseException] | None = None) -> None:
     """One iteration during which a signal comes."""
     with run:

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from torchrl_htrpo.records.trusted import OTHERS, OURS, load_config, refuse_foreign_targets
 
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -41,8 +41,9 @@ class Run:
     Files: ``checkpoints/`` (the last two iterations and the one with the best evaluation), ``metrics.csv`` (one row per
     step), ``learning_curve.png``, ``run.json`` (configuration, versions, commit, machine), and those of the logger.
 
-    Inside ``with``, SIGINT and SIGTERM do not end the process: ``stop`` is true after one, and the loop must save and
-    leave after its iteration (``while not (last or run.stop)``). The process then ends with 130 or 143.
+    Inside ``with``, SIGINT and SIGTERM do not end the process: ``stop`` is true after one, and the loop must leave
+    after its iteration (``while not (last or run.stop)``) and save what is ``unsaved``. The process then ends with 130
+    or 143.
 
     Args:
         directory: the run's folder.
@@ -88,7 +89,7 @@ class Run:
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
         self.stop = StopSignals()
         self._scalars, self._lock = directory / "logs" / "scalars", FolderLock(directory)
-        self._examined, self._first = False, 0
+        self._examined, self._first, self._saved = False, 0, 0.0
         self._since = time.monotonic()
 
     def begin(self) -> int:
@@ -147,7 +148,7 @@ class Run:
         starts = _starts(record) if steps else []
         starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
         replace_file(record, json.dumps({"config": self.settings, "starts": starts}, indent=2).encode())
-        self._since, self._first = time.monotonic(), self.iterations
+        self._since, self._first, self._saved = time.monotonic(), self.iterations, steps
         return steps
 
     @contextmanager
@@ -227,6 +228,12 @@ class Run:
         self.rotation.save(
             self.checkpoint, step=int(self.progress["steps"]), metadata={**self.identity, "success": success}
         )
+        self._saved = self.progress["steps"]
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether an iteration was logged after the last checkpoint."""
+        return self.progress["steps"] != self._saved
 
     def draw(self) -> None:
         """Write the table of metrics, and the learning curve if its metric was logged.

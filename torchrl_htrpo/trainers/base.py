@@ -160,6 +160,8 @@ class Trainer:
                     batch = self.finite(next(batches))
                 steps += batch.numel()
                 last = self._iterate(batch, steps)
+            if self.run.unsaved:  # a signal came
+                self.run.save()
         return self.result()
 
     def _iterate(self, batch: TensorDictBase, steps: int) -> bool:
@@ -182,7 +184,7 @@ class Trainer:
         self.run.log(steps, metrics)
         figures = {key.rpartition("/")[2]: metrics[key] for key in self.shown if key in metrics}
         self.run.show(**{"success": self.run.success} if self.evaluator else {}, **figures)
-        if last or self.run.stop or self.run.iterations % self.save_every == 0:
+        if last or self.run.iterations % self.save_every == 0:
             self.run.save()
         if evaluated or last:
             self.run.draw()
