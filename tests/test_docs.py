@@ -119,7 +119,7 @@ def imported(folder: Path) -> set[str]:
 
 
 def test_what_the_package_and_the_recipes_import_is_declared_and_nothing_else_is() -> None:
-    distributions = {"hydra": "hydra-core", "omegaconf": "hydra-core", "yaml": "pyyaml"}
+    distributions = {"hydra": "hydra-core", "omegaconf": "hydra-core"}
     own = {file.stem for file in (ROOT / "recipes").rglob("*.py")}
     used = (imported(PACKAGE) | imported(ROOT / "recipes")) - OPTIONAL - own
     declared = {re.match(r"[\w-]+", requirement)[0] for requirement in project()["dependencies"]}
