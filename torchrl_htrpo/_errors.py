@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf, isfinite, isinf
+from numbers import Integral, Real
 
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
@@ -60,3 +62,74 @@ def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list
             listed = f" (there: {', '.join(map(repr, present))})" if present else ""
             raise KeyError(f"{name}: input must be {expected}, got none{listed}")
     return found
+
+
+def number(
+    owner: object, name: str, value: float, low: float = -inf, high: float = inf, *, above: bool = False
+) -> float:
+    """Check a finite number.
+
+    Args:
+        owner: the object that takes it, or its name.
+        name: of the argument.
+        value: the number; a bool is none.
+        low: the lowest value.
+        high: the highest value.
+        above: refuse ``low`` itself.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not finite, or outside its range.
+
+    Example:
+        >>> number("GoalVTrace", "gamma", float("nan"), 0, 1)
+        Traceback (most recent call last):
+        ValueError: GoalVTrace: gamma must be in [0, 1], got nan
+    """
+    expected = _range(low, high, above)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(refusal(owner, name, expected, value))
+    if not isfinite(value) or not low <= value <= high or (above and value == low):
+        finite = " and finite" if isinf(value) and value == high else ""
+        raise ValueError(refusal(owner, name, expected + finite, value))
+    return value
+
+
+def _range(low: float, high: float, above: bool) -> str:
+    if high < inf:
+        return f"in {'(' if above else '['}{low:g}, {high:g}]"
+    if low == 0:
+        return "positive" if above else "not negative"
+    return f"at least {low:g}" if low > -inf else "a number"
+
+
+def count(owner: object, name: str, value: int, least: int = 1) -> int:
+    """Check a whole number of at least ``least``.
+
+    Args:
+        owner: the object that takes it, or its name.
+        name: of the argument.
+        value: the number; a bool is none.
+        least: the lowest value.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not whole, or too small.
+
+    Example:
+        >>> count("RowSampler", "num_rows", 0)
+        Traceback (most recent call last):
+        ValueError: RowSampler: num_rows must be a positive integer, got 0
+    """
+    expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(refusal(owner, name, expected, value))
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(refusal(owner, name, expected, value))
+    return value

@@ -181,7 +181,7 @@ def test_rows_drawn_by_weight_need_no_advantage():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_rows": 0}, "RowSampler: num_rows must be a positive integer or None, got 0"),
+        ({"num_rows": 0}, "RowSampler: num_rows must be a positive integer, got 0"),
         ({"uniform_share": 1.5}, r"RowSampler: uniform_share must be in \[0, 1\], got 1.5"),
     ],
 )

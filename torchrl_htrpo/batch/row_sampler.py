@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -61,10 +61,9 @@ class RowSampler(BatchTransform):
         uniform_share: float = 0.2,
         generator: torch.Generator | None = None,
     ) -> None:
-        if num_rows is not None and num_rows < 1:
-            raise ValueError(refusal(self, "num_rows", "a positive integer or None", num_rows))
-        if not 0 <= uniform_share <= 1:
-            raise ValueError(refusal(self, "uniform_share", "in [0, 1]", uniform_share))
+        if num_rows is not None:
+            count(self, "num_rows", num_rows)
+        number(self, "uniform_share", uniform_share, 0, 1)
         judged = ["advantage"] if priority is contribution and uniform_share < 1 else []
         super().__init__(in_keys=["importance_weight", *judged], out_keys=["importance_weight"])
         self.num_rows, self.priority = num_rows, priority

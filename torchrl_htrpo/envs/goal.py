@@ -12,7 +12,7 @@ from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import number, refusal
 from torchrl_htrpo.envs.env_reward import EnvReward, compute_reward_of, success_of
 
 RewardName = Literal["sparse", "paper_code", "her", "dense"]
@@ -34,6 +34,9 @@ class WithinDistance:
     """
 
     threshold: float
+
+    def __post_init__(self) -> None:
+        number(self, "threshold", self.threshold, 0, above=True)
 
     def __call__(self, achieved: Tensor, desired: Tensor) -> Tensor:
         """Booleans ``[*B]`` for goals ``[*B, d_g]``."""
@@ -101,6 +104,7 @@ class GoalTask:
     aim: Aim = "reach"
 
     def __post_init__(self) -> None:
+        number(self, "success_reward", self.success_reward, 0, above=True)
         if self.aim not in get_args(Aim):
             raise ValueError(refusal(self, "aim", "one of the choices", self.aim, get_args(Aim)))
         if not callable(self.reward) and self.reward not in _PRESETS:

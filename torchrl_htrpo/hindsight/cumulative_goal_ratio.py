@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl import torchrl_logger
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -96,6 +96,8 @@ class CumulativeGoalRatio(BatchTransform):
             raise ValueError(
                 refusal(self, "normalization", "one of the choices", normalization, get_args(Normalization))
             )
+        number(self, "gamma", gamma)
+        count(self, "chunk_size", chunk_size)
         if not 0 <= gamma <= 1 or (gamma == 1 and normalization == "paper"):
             expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
             raise ValueError(refusal(self, "gamma", expected, gamma))

@@ -8,7 +8,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
@@ -136,8 +136,7 @@ class UniformGoalSampler(SharedGoalSampler):
     """
 
     def __init__(self, num_goals: int, *, generator: torch.Generator | None = None, **kwargs: object) -> None:
-        if num_goals < 1:
-            raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
+        count(self, "num_goals", num_goals)
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.num_goals, self.generator = num_goals, generator
 

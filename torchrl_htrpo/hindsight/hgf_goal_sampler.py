@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.hindsight.functional import filter_goals, goal_scale, in_box
 from torchrl_htrpo.hindsight.goal_sampler import SharedGoalSampler
 
@@ -56,8 +56,8 @@ class HGFGoalSampler(SharedGoalSampler):
         generator: torch.Generator | None = None,
         **kwargs: object,
     ) -> None:
-        if num_goals < 1:
-            raise ValueError(refusal(self, "num_goals", "a positive integer", num_goals))
+        count(self, "num_goals", num_goals)
+        number(self, "resolution", resolution, 0)
         if distance not in ("euclidean", "density"):
             raise ValueError(refusal(self, "distance", "one of the choices", distance, ("euclidean", "density")))
         super().__init__(**kwargs)  # type: ignore[arg-type]

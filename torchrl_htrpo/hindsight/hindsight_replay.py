@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
@@ -65,10 +65,8 @@ class HindsightReplay(BatchTransform):
         success_terminates: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        if num_rows < 1:
-            raise ValueError(refusal(self, "num_rows", "a positive integer", num_rows))
-        if not 0 <= share <= 1:
-            raise ValueError(refusal(self, "share", "in [0, 1]", share))
+        count(self, "num_rows", num_rows)
+        number(self, "share", share, 0, 1)
         super().__init__(
             in_keys=[HINDSIGHT_GOAL, task.desired_goal, task.next_achieved_goal, _TERMINATED, _TRUNCATED],
             out_keys=[

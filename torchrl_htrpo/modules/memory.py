@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchrl.modules import GRU, LSTM
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
 Cell = Literal["gru", "lstm"]
@@ -59,6 +59,12 @@ class GoalMemory(nn.Module):
     ) -> None:
         if cell not in _CELLS:
             raise ValueError(refusal(self, "cell", "the name of a cell", cell, get_args(Cell)))
+        for name, size in (
+            ("observation_size", observation_size),
+            ("goal_size", goal_size),
+            ("hidden_size", hidden_size),
+        ):
+            count(self, name, size)
         super().__init__()
         self.normalizer = normalizer
         self.cell = _CELLS[cell](observation_size + goal_size, hidden_size, batch_first=True)

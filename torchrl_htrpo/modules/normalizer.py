@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from torchrl_htrpo._errors import count, number
+
 
 class RunningNormalizer(nn.Module):
     r"""Standardise inputs: ``clip((x - mean) / std, -c, c)``; only :meth:`update` changes the statistics.
@@ -30,6 +32,10 @@ class RunningNormalizer(nn.Module):
 
     def __init__(self, size: int, clip: float | None = 5.0, min_std: float = 1e-2) -> None:
         super().__init__()
+        count(self, "size", size)
+        number(self, "min_std", min_std, 0, above=True)
+        if clip is not None:
+            number(self, "clip", clip, 0, above=True)
         self.clip, self.min_std = clip, min_std
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(size))
@@ -77,6 +83,10 @@ class GoalNormalizer(nn.Module):
     """
 
     def __init__(self, observation_size: int, goal_size: int, clip: float | None = 5.0) -> None:
+        for name, size in (("observation_size", observation_size), ("goal_size", goal_size)):
+            count(self, name, size)
+        if clip is not None:
+            number(self, "clip", clip, 0, above=True)
         super().__init__()
         self.observation = RunningNormalizer(observation_size, clip)
         self.goal = RunningNormalizer(goal_size, clip)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.modules.normalizer import RunningNormalizer
 
 
@@ -42,6 +42,7 @@ class PixelGoalEncoder(nn.Module):
         *,
         goal_normalizer: RunningNormalizer | None = None,
     ) -> None:
+        count(self, "goal_size", goal_size)
         super().__init__()
         self.trunk, self.goal = trunk, goal_normalizer or nn.Identity()
         with torch.no_grad():

@@ -7,7 +7,7 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
-from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo._errors import number, require
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.objectives.functional import td_from_targets
 
@@ -71,8 +71,7 @@ class GoalVTrace(TensorDictModuleBase):
         original_log_prob: NestedKey = "original_log_prob",
     ) -> None:
         for name, value in (("gamma", gamma), ("lmbda", lmbda)):
-            if not 0 <= value <= 1:
-                raise ValueError(refusal(self, name, "in [0, 1]", value))
+            number(self, name, value, 0, 1)
         super().__init__()
         self.gamma, self.lmbda = gamma, lmbda
         self.log_prob, self.original_log_prob = log_prob, original_log_prob

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase, unravel_key
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import require
+from torchrl_htrpo._errors import count, require
 from torchrl_htrpo.batch.mask import MASK_KEY, validity
 from torchrl_htrpo.batch.rows import map_rows
 
@@ -39,7 +39,7 @@ class StateValue(TensorDictModuleBase):
     def __init__(self, critic: TensorDictModule, *, chunk_size: int = 8192) -> None:
         super().__init__()
         self.__dict__["critic"] = critic
-        self.chunk_size = chunk_size
+        self.chunk_size = count(self, "chunk_size", chunk_size)
         self.in_keys = [*critic.in_keys, *(unravel_key(("next", key)) for key in critic.in_keys)]
         self.out_keys = ["state_value", ("next", "state_value")]
 

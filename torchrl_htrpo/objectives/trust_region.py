@@ -13,7 +13,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from torch import Tensor
 from torchrl.objectives import LossModule, distance_loss
 
-from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo._errors import count, refusal, require
 from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
@@ -81,7 +81,7 @@ class TrustRegionObjective(LossModule):
     ) -> None:
         self._in_keys: list[NestedKey] | None = None
         super().__init__()
-        self.loss_critic_type, self.chunk_size = loss_critic_type, chunk_size
+        self.loss_critic_type, self.chunk_size = loss_critic_type, count(self, "chunk_size", chunk_size)
         self.divergence = divergence(actor_network)
         if critic_network is None:
             self.critic_network = self.critic_network_params = self.target_critic_network_params = None

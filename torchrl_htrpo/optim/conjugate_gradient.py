@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.optim.gauss_newton.curvature import LinearOperator
 from torchrl_htrpo.optim.vectors import axpy, dot
@@ -61,10 +61,8 @@ class ConjugateGradient:
     relative: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_iterations < 1:
-            raise ValueError(refusal(self, "max_iterations", "a positive integer", self.max_iterations))
-        if self.tolerance < 0:
-            raise ValueError(refusal(self, "tolerance", "not negative", self.tolerance))
+        count(self, "max_iterations", self.max_iterations)
+        number(self, "tolerance", self.tolerance, 0)
 
     def __call__(
         self,

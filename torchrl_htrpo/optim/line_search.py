@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class BacktrackingLineSearch:
     divergence_tolerance: float = 1.5
 
     def __post_init__(self) -> None:
-        if self.max_trials < 1:
-            raise ValueError(refusal(self, "max_trials", "a positive integer", self.max_trials))
+        count(self, "max_trials", self.max_trials)
+        number(self, "accept_ratio", self.accept_ratio, 0)
+        number(self, "divergence_tolerance", self.divergence_tolerance, 1)
+        number(self, "shrink", self.shrink)
         if not 0 < self.shrink < 1:
             raise ValueError(refusal(self, "shrink", "between 0 and 1", self.shrink))
-        if self.divergence_tolerance < 1:
-            raise ValueError(refusal(self, "divergence_tolerance", "at least 1", self.divergence_tolerance))
 
     def __call__(
         self, evaluate: Callable[[float], tuple[float, float]], *, expected_gain: float, radius: float

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from tensordict import TensorDictBase, is_tensor_collection
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
@@ -75,10 +75,8 @@ class TrustRegionOptimizer:
         if not is_tensor_collection(params):
             expected = "a tensordict of parameters (objective.trainable_params, TensorDict.from_module(actor))"
             raise TypeError(refusal(self, "params", expected, type(params).__name__))
-        if not max_divergence > 0:
-            raise ValueError(refusal(self, "max_divergence", "positive", max_divergence))
-        if not damping >= 0:
-            raise ValueError(refusal(self, "damping", "not negative", damping))
+        number(self, "max_divergence", max_divergence, 0, above=True)
+        number(self, "damping", damping, 0)
         if damping_mode not in ("relative", "absolute"):
             raise ValueError(
                 refusal(self, "damping_mode", "one of the choices", damping_mode, ("relative", "absolute"))
@@ -86,7 +84,7 @@ class TrustRegionOptimizer:
         self.params, self.max_divergence = params, max_divergence
         self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
         self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()
-        self.store = RowStore(cache_bytes)
+        self.store = RowStore(count(self, "cache_bytes", cache_bytes, 0))
 
     @classmethod
     def paper(

@@ -9,7 +9,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.objectives import DDPGLoss
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import number
 
 
 class ActionCostDDPGLoss(DDPGLoss):
@@ -49,8 +49,7 @@ class ActionCostDDPGLoss(DDPGLoss):
         action_key: NestedKey = "action",
         **kwargs: Any,
     ) -> None:
-        if action_cost < 0:
-            raise ValueError(refusal(self, "action_cost", "at least 0", action_cost))
+        number(self, "action_cost", action_cost, 0)
         super().__init__(actor_network, value_network, **kwargs)
         self.action_cost, self.action_key = action_cost, action_key
 

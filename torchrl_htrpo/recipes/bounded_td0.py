@@ -9,7 +9,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.objectives.value import TD0Estimator
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import number, refusal
 
 
 class BoundedTD0(TD0Estimator):
@@ -44,7 +44,8 @@ class BoundedTD0(TD0Estimator):
     def __init__(
         self, *, gamma: float, value_network: TensorDictModuleBase | None, low: float, high: float, **kwargs: Any
     ) -> None:
-        if low > high:
+        number(self, "gamma", gamma, 0, 1)
+        if not low <= high:  # also refuses NaN
             raise ValueError(refusal(self, "low", f"at most high = {high}", low))
         super().__init__(gamma=gamma, value_network=value_network, **kwargs)
         self.low, self.high = low, high

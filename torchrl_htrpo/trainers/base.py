@@ -20,7 +20,7 @@ from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase, TransformedEnv
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.envs import FiniteGuard
 from torchrl_htrpo.modules import check_actor
 from torchrl_htrpo.objectives import DivergenceLoss
@@ -80,7 +80,9 @@ class Trainer:
         settings: Mapping[str, object] | None = None,
         resume: bool = False,
     ) -> None:
-        if not 0 < batch_steps <= total_steps:
+        for argument, value in (("total_steps", total_steps), ("batch_steps", batch_steps), ("save_every", save_every)):
+            count(self, argument, value)
+        if batch_steps > total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_actor(actor, env)
         self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor

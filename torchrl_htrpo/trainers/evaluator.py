@@ -9,6 +9,7 @@ from typing import Literal
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
+from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.envs import FiniteGuard, GoalTask
 from torchrl_htrpo.evaluation.rollout import evaluate
 
@@ -51,6 +52,10 @@ class Evaluator:
     _env: EnvBase = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("horizon", "every", "episodes", "final_episodes"):
+            count(self, name, getattr(self, name))
+        if self.target is not None:
+            number(self, "target", self.target, 0, 1, above=True)
         self._env = TransformedEnv(self.env, FiniteGuard(), auto_unwrap=True)
 
     def is_due(self, iteration: int, last: bool) -> bool:

@@ -15,7 +15,7 @@ from torchrl.collectors.utils import split_trajectories
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.batch import MASK_KEY, RowSampler, validity, weight_share
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
@@ -108,6 +108,10 @@ class HTRPOTrainer(Trainer):
         self.gradient_rows = RowSampler(gradient_rows)
         self.curvature_rows = RowSampler(curvature_rows, priority=weight_share)
         self.critic_rows = RowSampler(critic_batch_size, uniform_share=1.0)
+        counts = {"critic_updates": critic_updates, "replay_batches": replay_batches}
+        for argument, value in counts.items():
+            count(self, argument, value)
+        count(self, "warmup_steps", warmup_steps, 0)
         self.critic_updates, self.warmup_steps = critic_updates, warmup_steps
         self.objective = objective or TrustRegionObjective(actor, critic)
         make_optimizer = optimizer or partial(TrustRegionOptimizer, max_divergence=0.005, damping=0.01)

@@ -184,10 +184,10 @@ def test_workers_start_in_fresh_processes_by_default():
     [
         ("makers", [], "makers must be at least one function, got 0"),
         ("num_workers", 3, "num_workers must be 0, or a divisor of the 4 environments, got 3"),
-        ("num_workers", -1, "num_workers must be 0, or a divisor of the 4 environments, got -1"),
-        ("timeout", 0, r"timeout must be above 0 and at most 1e\+06 seconds, got 0"),
-        ("timeout", float("inf"), r"timeout must be above 0 and at most 1e\+06 seconds, got inf"),
-        ("timeout", float("nan"), r"timeout must be above 0 and at most 1e\+06 seconds, got nan"),
+        ("num_workers", -1, "num_workers must be an integer of at least 0, got -1"),
+        ("timeout", 0, r"timeout must be in \(0, 1e\+06\], got 0"),
+        ("timeout", float("inf"), r"timeout must be in \(0, 1e\+06\], got inf"),
+        ("timeout", float("nan"), r"timeout must be in \(0, 1e\+06\], got nan"),
         ("start_method", "thread", r"start_method must be one of the choices, got 'thread' \(choices: 'spawn', .*\)"),
     ],
 )

@@ -112,9 +112,9 @@ def test_options_that_do_not_exist_are_never_drawn():
     assert MultiCategorical([4, 2, 3]).is_in(action[0, 0])
 
 
-@pytest.mark.parametrize("sizes", [[], [3, 0]])
-def test_a_choice_needs_options(sizes):
-    with pytest.raises(ValueError, match="MultiCategoricalHead: num_actions must be the options of each choice"):
+@pytest.mark.parametrize(("sizes", "expected"), [([], "the options of each choice"), ([3, 0], "a positive integer")])
+def test_a_choice_needs_options(sizes, expected):
+    with pytest.raises(ValueError, match=f"MultiCategoricalHead: num_actions must be {expected}"):
         MultiCategoricalHead(sizes)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.envs.adapters.picture import picture
 from torchrl_htrpo.envs.adapters.scratch import ScratchFolder
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
@@ -163,13 +163,12 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         self._sweep()
 
 
-def _check(count: int, num_workers: int, timeout: float, start_method: str) -> None:
-    if count < 1:
-        raise ValueError(refusal("EnvBatch", "makers", "at least one function", count))
-    if num_workers < 0 or (num_workers and count % num_workers):
-        expected = f"0, or a divisor of the {count} environments"
+def _check(num_makers: int, num_workers: int, timeout: float, start_method: str) -> None:
+    if num_makers < 1:
+        raise ValueError(refusal("EnvBatch", "makers", "at least one function", num_makers))
+    if count("EnvBatch", "num_workers", num_workers, 0) and num_makers % num_workers:
+        expected = f"0, or a divisor of the {num_makers} environments"
         raise ValueError(refusal("EnvBatch", "num_workers", expected, num_workers))
-    if not 0 < timeout <= _LONGEST:
-        raise ValueError(refusal("EnvBatch", "timeout", f"above 0 and at most {_LONGEST:g} seconds", timeout))
+    number("EnvBatch", "timeout", timeout, 0, _LONGEST, above=True)
     if start_method not in get_args(StartMethod):
         raise ValueError(refusal("EnvBatch", "start_method", "one of the choices", start_method, get_args(StartMethod)))

@@ -9,7 +9,7 @@ from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 from torchrl.envs import Transform
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import number
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.adapters.recorder import EnvFailure
 
@@ -40,8 +40,7 @@ class FiniteGuard(Transform):
     """
 
     def __init__(self, limit: float = 1e9) -> None:
-        if not limit > 0:
-            raise ValueError(refusal(self, "limit", "a positive number", limit))
+        number(self, "limit", limit, 0, above=True)
         super().__init__(in_keys=[], out_keys=[])
         self.limit = limit
         self.__dict__["_steps"] = None

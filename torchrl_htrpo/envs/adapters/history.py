@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensordict import NestedKey
 from torchrl.envs import CatFrames, Compose, EnvBase, TransformedEnv, UnsqueezeTransform
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count
 
 
 def with_history(
@@ -30,8 +30,7 @@ def with_history(
         >>> with_history(BitFlipEnv(4, num_envs=2), steps=3).rollout(4)["history"].shape
         torch.Size([2, 4, 3, 4])
     """
-    if steps < 1:
-        raise ValueError(refusal("with_history", "steps", "a positive integer", steps))
+    count("with_history", "steps", steps)
     time = UnsqueezeTransform(-2, in_keys=[observation], out_keys=[history])
     frames = CatFrames(N=steps, dim=-2, in_keys=[history], padding="constant", padding_value=0)
     return TransformedEnv(env, Compose(time, frames), auto_unwrap=True)

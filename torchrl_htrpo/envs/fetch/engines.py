@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.envs.fetch.engine import Engine
 from torchrl_htrpo.envs.fetch.model import load_model
 from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
@@ -42,8 +42,8 @@ def make_engine(
     if task not in TASK_NAMES:
         raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
     for argument, value in (("num_envs", num_envs), ("num_threads", num_threads)):
-        if value is not None and value < 1:
-            raise ValueError(refusal("FetchEnv", argument, "a positive integer", value))
+        if value is not None:
+            count("FetchEnv", argument, value)
     if not isinstance(name, str):
         return _fitting(name, task, num_envs)
     if name == "mujoco":

@@ -9,7 +9,7 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.data import Binary, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.envs.fetch.control import ControlName, make_control
 from torchrl_htrpo.envs.fetch.draws import draw_goals, draw_objects
 from torchrl_htrpo.envs.fetch.engine import DivergedError, Engine
@@ -78,8 +78,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if horizon < 1:
-            raise ValueError(refusal("FetchEnv", "horizon", "a positive integer", horizon))
+        count("FetchEnv", "horizon", horizon)
         if dtype not in _DTYPES:
             raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, _DTYPES))
         worlds = make_engine(engine, task, num_envs, num_threads, device)

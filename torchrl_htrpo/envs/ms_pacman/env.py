@@ -10,7 +10,7 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.ms_pacman.game import ACTIONS, MAP, SCREENS, SIZE, PacmanGame, extent
 from torchrl_htrpo.envs.randomness import GeneratorState
@@ -47,8 +47,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
     """
 
     def __init__(self, horizon: int = 26, *, seed: int | None = None, device: torch.device | str | None = None) -> None:
-        if horizon < 1:
-            raise ValueError(refusal(self, "horizon", "a positive integer", horizon))
+        count(self, "horizon", horizon)
         super().__init__(device=device, batch_size=torch.Size([]))
         self.horizon, self.game = horizon, PacmanGame()
         self._pursued = (0, 0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchrl.data import Categorical
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -50,8 +50,8 @@ class BitFlipEnv(PositionGoalEnv):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        if num_bits < 1:
-            raise ValueError(refusal(self, "num_bits", "a positive integer", num_bits))
+        count(self, "num_bits", num_bits)
+        count(self, "num_envs", num_envs)
         self.num_bits = num_bits
         action = Categorical(num_bits)
         super().__init__(

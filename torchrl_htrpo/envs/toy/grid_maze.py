@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchrl.data import Categorical
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import number, refusal
 from torchrl_htrpo.envs.goal import EqualGoals
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -84,8 +84,7 @@ class GridMazeEnv(PositionGoalEnv):
     ) -> None:
         rows = _rows(self, layout)
         self.slip = SLIP.get(str(layout), 0.0) if slip is None else slip
-        if not 0 <= self.slip <= 1:
-            raise ValueError(refusal(self, "slip", "in [0, 1]", slip))
+        number(self, "slip", self.slip, 0, 1)
         super().__init__(
             Categorical(4), 2, 2, EqualGoals(), horizon=horizon, num_envs=num_envs, seed=seed, device=device
         )

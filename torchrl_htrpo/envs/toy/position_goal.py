@@ -8,7 +8,7 @@ from torch import Tensor
 from torchrl.data import Binary, Composite, TensorSpec, Unbounded
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.envs.goal import GoalTask, ReachedFn, RewardFn, RewardName
 from torchrl_htrpo.envs.randomness import GeneratorState
 
@@ -52,8 +52,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         device: torch.device | str | None = None,
     ) -> None:
         for name, value in (("horizon", horizon), ("num_envs", num_envs)):
-            if value < 1:
-                raise ValueError(refusal(self, name, "a positive integer", value))
+            count(self, name, value)
         super().__init__(device=device, batch_size=torch.Size([num_envs]))
         self.horizon, self.reached = horizon, reached
         goal = Unbounded((num_envs, goal_size), device=device)

@@ -8,6 +8,8 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, ProbabilisticTensorDictModule
 from torch import Tensor, nn
 
+from torchrl_htrpo._errors import count
+
 
 class PolicyHead(nn.Module):
     """Base class: compute the parameters of :attr:`distribution_class` from ``num_features`` features.
@@ -25,7 +27,7 @@ class PolicyHead(nn.Module):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.num_features = num_features
+        self.num_features = count(self, "num_features", num_features)
 
     @property
     def distribution_kwargs(self) -> dict[str, Any]:

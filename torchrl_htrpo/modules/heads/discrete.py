@@ -11,13 +11,14 @@ from tensordict import NestedKey
 from torch import Tensor, distributions
 from torchrl.modules.distributions import MaskedCategorical, OneHotCategorical
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
 class _DiscreteHead(PolicyHead):
     def __init__(self, num_features: int, uniform_share: float) -> None:
+        number(self, "uniform_share", uniform_share)
         if not 0 <= uniform_share < 1:
             raise ValueError(refusal(self, "uniform_share", "in [0, 1)", uniform_share))
         super().__init__(num_features)
@@ -60,7 +61,7 @@ class CategoricalHead(_DiscreteHead):
     param_keys = ("logits",)
 
     def __init__(self, num_actions: int, uniform_share: float = 0.0) -> None:
-        super().__init__(num_actions, uniform_share)
+        super().__init__(count(self, "num_actions", num_actions), uniform_share)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``[*B, num_actions]``."""
@@ -136,7 +137,7 @@ class MaskedCategoricalHead(CategoricalHead):
     distribution_class = AllowedCategorical
 
     def __init__(self, num_actions: int, mask_key: NestedKey = "action_mask", *, uniform_share: float = 0.0) -> None:
-        super().__init__(num_actions, uniform_share)
+        super().__init__(count(self, "num_actions", num_actions), uniform_share)
         self.mask_key = mask_key
 
     @property
@@ -178,9 +179,9 @@ class MultiCategoricalHead(_DiscreteHead):
     place: Tensor
 
     def __init__(self, num_actions: Sequence[int], uniform_share: float = 0.0) -> None:
-        sizes = torch.as_tensor([int(size) for size in num_actions])
-        if not len(sizes) or (sizes < 1).any():
-            raise ValueError(refusal(self, "num_actions", "the options of each choice", sizes.tolist()))
+        if not isinstance(num_actions, Sequence) or isinstance(num_actions, str) or not len(num_actions):
+            raise ValueError(refusal(self, "num_actions", "the options of each choice", num_actions))
+        sizes = torch.as_tensor([count(self, "num_actions", int(size)) for size in num_actions])
         super().__init__(int(sizes.sum()), uniform_share)
         present = torch.arange(int(sizes.max())) < sizes.unsqueeze(-1)
         self.register_buffer("absent", ~present, persistent=False)

@@ -10,7 +10,7 @@ from tensordict.nn import NormalParamExtractor
 from torch import Tensor, distributions, nn
 from torchrl.modules.distributions import IndependentNormal, TanhNormal
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
@@ -38,6 +38,9 @@ class GaussianHead(PolicyHead):
     def __init__(
         self, action_size: int, init_scale: float = 1.0, min_scale: float = 0.1, bound_mean: bool = True
     ) -> None:
+        count(self, "action_size", action_size)
+        number(self, "min_scale", min_scale, 0)
+        number(self, "init_scale", init_scale, 0, above=True)
         if init_scale < min_scale:
             raise ValueError(refusal(self, "init_scale", f"of at least min_scale = {min_scale}", init_scale))
         super().__init__(action_size)
@@ -76,6 +79,8 @@ class TanhNormalHead(PolicyHead):
     param_keys = ("loc", "scale")
 
     def __init__(self, action_size: int, min_scale: float = 0.05) -> None:
+        count(self, "action_size", action_size)
+        number(self, "min_scale", min_scale, 0)
         super().__init__(2 * action_size)
         self.extract = NormalParamExtractor(scale_mapping="biased_softplus_1.0", scale_lb=min_scale)
 
@@ -112,6 +117,9 @@ class FullCovarianceHead(PolicyHead):
     def __init__(
         self, action_size: int, init_scale: float = 1.0, min_scale: float = 0.1, bound_mean: bool = True
     ) -> None:
+        count(self, "action_size", action_size)
+        number(self, "init_scale", init_scale, 0, above=True)
+        number(self, "min_scale", min_scale, 0)
         rows, columns = torch.tril_indices(action_size, action_size, -1)
         super().__init__(2 * action_size + len(rows))
         self.action_size, self.bound_mean = action_size, bound_mean

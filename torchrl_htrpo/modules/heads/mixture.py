@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torchrl.modules.distributions import TanhNormal
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 _IDLE = 1e-3  # mean weight below which a component counts as unused
@@ -129,8 +129,12 @@ class GaussianMixtureHead(PolicyHead):
         spread: float = 0.5,
         min_weight: float = 0.0,
     ) -> None:
-        if num_components < 1:
-            raise ValueError(refusal(self, "num_components", "a positive integer", num_components))
+        for name, size in (("action_size", action_size), ("num_components", num_components)):
+            count(self, name, size)
+        for name, value in (("min_scale", min_scale), ("spread", spread)):
+            number(self, name, value, 0)
+        number(self, "init_scale", init_scale, 0, above=True)
+        number(self, "min_weight", min_weight)
         if not 0 <= min_weight * num_components < 1:
             raise ValueError(refusal(self, "min_weight", f"in [0, {1 / num_components:g})", min_weight))
         super().__init__(num_components * (1 + 2 * action_size))
