@@ -19,7 +19,7 @@ from torchrl_htrpo.envs import (
     WithinDistance,
     make_goal_env,
 )
-from torchrl_htrpo.modules import make_actor, make_critic
+from torchrl_htrpo.modules import make_actor, make_critic, make_normalizer
 from torchrl_htrpo.batch import RowSampler
 from torchrl_htrpo.hindsight import (
     AllGoalSampler,
@@ -41,7 +41,7 @@ from torchrl_htrpo.objectives import (
     TrustRegionObjective,
 )
 from torchrl_htrpo.optim import FirstOrderOptimizer, StepResult, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.trainers import HTRPOTrainer
+from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline
 from torchrl_htrpo.evaluation import evaluate
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ __all__ = [
     # 2. Policies and critics; their heads and encoders are in `modules`.
     "make_actor",
     "make_critic",
+    "make_normalizer",
     # 3. Hindsight on batches of trajectories: choose goals, relabel, weigh, draw rows.
     "HGFGoalSampler",
     "UniformGoalSampler",
@@ -90,6 +91,8 @@ __all__ = [
     "StepStatus",
     # 6. Training and evaluation.
     "HTRPOTrainer",
+    "hindsight_pipeline",
+    "Evaluator",
     "evaluate",
     "load_policy",
 ]

@@ -16,7 +16,14 @@ from torchrl_htrpo.modules.heads import (
 )
 from torchrl_htrpo.modules.log_prob import action_log_prob
 from torchrl_htrpo.modules.memory import GoalMemory
-from torchrl_htrpo.modules.networks import GoalNetwork, action_features, make_actor, make_critic, orthogonal_
+from torchrl_htrpo.modules.networks import (
+    GoalNetwork,
+    action_features,
+    make_actor,
+    make_critic,
+    make_normalizer,
+    orthogonal_,
+)
 from torchrl_htrpo.modules.normalizer import GoalNormalizer, RunningNormalizer
 from torchrl_htrpo.modules.pixel_encoder import PixelGoalEncoder
 
@@ -42,5 +49,6 @@ __all__ = [
     "check_actor",
     "make_actor",
     "make_critic",
+    "make_normalizer",
     "orthogonal_",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,13 @@ from tensordict import NestedKey
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor, nn
 from torchrl.data import Categorical, Composite, MultiCategorical, TensorSpec
+from torchrl.envs import EnvBase
 from torchrl.modules import MLP, ValueOperator
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.activation import Tanh
 from torchrl_htrpo.modules.heads import PolicyHead
+from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
 GOAL_KEYS: tuple[NestedKey, ...] = ("observation", "desired_goal")
 
@@ -92,13 +95,37 @@ def action_features(spec: TensorSpec) -> int | list[int] | dict[str, Any]:
     return spec.space.n if isinstance(spec, Categorical) else spec.shape[-1]
 
 
+def make_normalizer(env: EnvBase, clip: float | None = 5.0) -> GoalNormalizer:
+    """Make the normaliser of an environment's observations and goals, to be shared by policy and critic.
+
+    Args:
+        env: with vectors as ``observation`` and ``desired_goal``.
+        clip: bound of what it returns [standard deviations].
+
+    Example:
+        >>> from torchrl_htrpo.envs import DetourEnv
+        >>> make_normalizer(DetourEnv()).goal.mean.shape
+        torch.Size([2])
+    """
+    observation, goal = (env.observation_spec[key].shape[-1] for key in GOAL_KEYS)
+    return GoalNormalizer(observation, goal, clip=clip)
+
+
+def _size(source: int | EnvBase, in_keys: Sequence[NestedKey], encoder: nn.Module | None) -> int:
+    """Features of a network's inputs."""
+    if isinstance(source, int):
+        return source
+    joined: int | None = getattr(encoder, "num_features", None)
+    return sum(source.observation_spec[key].shape[-1] for key in in_keys) if joined is None else joined
+
+
 def _mlp(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:
     return MLP(input_size, output_size, num_cells=list(hidden_sizes), activation_class=Tanh)
 
 
 def make_actor(
-    head: PolicyHead,
-    input_size: int,
+    head: PolicyHead | Callable[[Any], PolicyHead],
+    input_size: int | EnvBase,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
     encoder: nn.Module | None = None,
@@ -108,8 +135,9 @@ def make_actor(
     """Create a goal-conditioned policy: tanh layers, orthogonal weights, and the head's distribution.
 
     Args:
-        head: what kind of action distribution.
-        input_size: number of features that the encoder returns.
+        head: what kind of action distribution; with an environment also a class of heads, or a partial of one.
+        input_size: features of observation and goal together, as the encoder returns them; or an environment, which
+            has these sizes.
         hidden_sizes: width of each hidden layer.
         encoder: encodes the inputs as one vector (see :class:`GoalNetwork`); default: concatenate them.
         in_keys: observation and goal.
@@ -127,8 +155,14 @@ def make_actor(
         >>> td = TensorDict(observation=torch.zeros(2, 10), desired_goal=torch.zeros(2, 3), batch_size=[2])
         >>> actor(td)["action_log_prob"].shape
         torch.Size([2])
+        >>> from torchrl_htrpo.envs import DetourEnv
+        >>> actor = make_actor(GaussianHead, DetourEnv(), (64, 64))
     """
-    mlp = orthogonal_(_mlp(input_size, head.num_features, hidden_sizes), last_gain=0.1)
+    if not isinstance(head, PolicyHead):
+        if not isinstance(input_size, EnvBase):
+            raise TypeError(refusal("make_actor", "input_size", "an environment with a class of heads", input_size))
+        head = head(action_features(input_size.action_spec))
+    mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), head.num_features, hidden_sizes), last_gain=0.1)
     network = GoalNetwork(nn.Sequential(mlp, head), encoder or _Join())
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=list(in_keys), out_keys=list(head.param_keys)), head.action_module(action_key)
@@ -136,7 +170,7 @@ def make_actor(
 
 
 def make_critic(
-    input_size: int,
+    input_size: int | EnvBase,
     hidden_sizes: Sequence[int] = (256, 256, 256),
     *,
     encoder: nn.Module | None = None,
@@ -145,7 +179,7 @@ def make_critic(
     """Create a goal-conditioned value function ``V(s, g)``: tanh layers, orthogonal weights.
 
     Args:
-        input_size: number of features that the encoder returns.
+        input_size: features of observation and goal together, as the encoder returns them; or an environment.
         hidden_sizes: width of each hidden layer.
         encoder: encodes the inputs as one vector (see :class:`GoalNetwork`); default: concatenate them. Give policy and
             critic the same :class:`GoalNormalizer`; of a :class:`PixelGoalEncoder`, the same ``goal_normalizer``.
@@ -159,5 +193,5 @@ def make_critic(
         >>> critic(torch.zeros(2, 10), torch.zeros(2, 3)).shape
         torch.Size([2, 1])
     """
-    mlp = orthogonal_(_mlp(input_size, 1, hidden_sizes))
+    mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), 1, hidden_sizes))
     return ValueOperator(GoalNetwork(mlp, encoder or _Join()), in_keys=list(in_keys))

@@ -56,11 +56,12 @@ def make_ddpg(
     action_cost: float,
 ) -> Agent:
     """Create DDPG, with random actions and Gaussian noise for exploration and a cost on large actions."""
-    spec, count = env.action_spec_unbatched.to(device), action_features(env.action_spec)
+    spec = env.action_spec_unbatched.to(device)
     if not isinstance(spec, Bounded):
         raise ValueError(
             refusal("agent=ddpg", "env", "an environment with bounded continuous actions", spec, ["agent=dqn"])
         )
+    count = spec.shape[-1]
     layers = {"num_cells": list(hidden), "activation_class": nn.ReLU, "device": device}
     policy = TensorDictSequential(
         TensorDictModule(MLP(size, count, **layers), ["features"], ["param"]),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
 from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
 
@@ -101,7 +101,8 @@ def configuration_of(run: Path | str, device: str, trusted: Iterable[str] = ()) 
     trained = load_config(Path(run), trusted=trusted)
     if "goal_task" not in trained:
         raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
-    return OmegaConf.merge(trained, {"device": device})
+    trained.device = device
+    return trained
 
 
 def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:

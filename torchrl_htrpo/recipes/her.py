@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torchrl import timeit
@@ -25,7 +25,7 @@ from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
 
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import HindsightReplay
-from torchrl_htrpo.modules import GoalNormalizer
+from torchrl_htrpo.modules import GoalNormalizer, make_normalizer
 from torchrl_htrpo.recipes.agents import Agent
 from torchrl_htrpo.recipes.bounded_td0 import BoundedTD0
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
@@ -118,6 +118,7 @@ class HERTrainer(Trainer):
         with timeit("replay"):
             rows = self.encode_next(self.encode(self.replay.sample()))
         with timeit("update"):
+            losses = TensorDict()
             for index, part in enumerate(rows.split(self.cfg.batch_size), self.run.iterations * self.updates + 1):
                 losses = self.agent.loss(part)
                 descend(self.optimizer, total(losses))
@@ -145,7 +146,7 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agen
     networks would keep its first statistics.
     """
     sizes = [env.observation_spec[key].shape[-1] for key in ("observation", "desired_goal")]
-    join = GoalNormalizer(*sizes, clip=cfg.input_clip) if cfg.normalize else Join()
+    join = make_normalizer(env, cfg.input_clip) if cfg.normalize else Join()
     encode = TensorDictModule(join, ["observation", "desired_goal"], ["features"]).to(cfg.device)
     return encode, instantiate(cfg.agent)(env, sum(sizes), cfg.hidden_sizes, cfg.device)
 

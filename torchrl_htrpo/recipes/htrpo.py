@@ -10,6 +10,7 @@ gets checkpoints, ``metrics.csv`` and a learning curve; the last line printed is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -22,12 +23,11 @@ from torchrl.modules import ValueOperator
 
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.modules import (
-    GoalNormalizer,
     PixelGoalEncoder,
     RunningNormalizer,
-    action_features,
     make_actor,
     make_critic,
+    make_normalizer,
     orthogonal_,
 )
 from torchrl_htrpo.objectives import TrustRegionObjective
@@ -114,14 +114,11 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[ProbabilisticTensorDic
     shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
     goal_size = env.observation_spec["desired_goal"].shape[-1]
     if len(shape) > 1:
-        encoders = make_pixel_encoders(cfg, shape, goal_size)
-        size = encoders[0].num_features
+        encoders: Sequence[nn.Module | None] = make_pixel_encoders(cfg, shape, goal_size)
     else:
-        shared = GoalNormalizer(*shape, goal_size, clip=cfg.input_clip) if cfg.normalize else None
-        encoders, size = (shared, shared), shape[0] + goal_size
-    head = instantiate(cfg.head)(action_features(env.action_spec))
-    actor = make_actor(head, size, cfg.hidden_sizes, encoder=encoders[0])
-    critic = make_critic(size, cfg.hidden_sizes, encoder=encoders[1])
+        encoders = [make_normalizer(env, cfg.input_clip) if cfg.normalize else None] * 2
+    actor = make_actor(instantiate(cfg.head), env, cfg.hidden_sizes, encoder=encoders[0])
+    critic = make_critic(env, cfg.hidden_sizes, encoder=encoders[1])
     return actor.to(cfg.device), critic.to(cfg.device)
 
 

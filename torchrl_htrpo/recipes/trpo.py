@@ -22,7 +22,7 @@ from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, Trans
 from torchrl.objectives.value import GAE
 
 from torchrl_htrpo.envs import EnvBatch, FiniteGuard
-from torchrl_htrpo.modules import RunningNormalizer, action_features, make_actor, make_critic
+from torchrl_htrpo.modules import RunningNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.settings import TRPOConfig, validate
@@ -64,10 +64,9 @@ class TRPOTrainer(Trainer):
         self.settings, keys = cfg.critic, ["observation"]
         size = env.observation_spec["observation"].shape[-1]
         self.encoder = RunningNormalizer(size, cfg.input_clip)
-        head = instantiate(cfg.head)(action_features(env.action_spec))
         networks = {"hidden_sizes": cfg.hidden_sizes, "encoder": self.encoder, "in_keys": keys}
-        actor = make_actor(head, size, **networks).to(cfg.device)
-        self.critic: nn.Module = make_critic(size, **networks).to(cfg.device)
+        actor = make_actor(instantiate(cfg.head), env, **networks).to(cfg.device)
+        self.critic: nn.Module = make_critic(env, **networks).to(cfg.device)
         self.advantage = GAE(gamma=cfg.gamma, lmbda=cfg.lmbda, value_network=self.critic, average_gae=True)
         divergence = instantiate(cfg.divergence)
         self.objective = TrustRegionObjective(actor, self.critic, divergence=divergence, chunk_size=cfg.chunk_rows)
@@ -94,6 +93,7 @@ class TRPOTrainer(Trainer):
 
     def fit_critic(self, rows: TensorDictBase) -> float:
         """Fit the critic for some epochs; return the last loss."""
+        loss = torch.tensor(torch.nan)
         for _ in range(self.settings.epochs):
             for part in torch.randperm(len(rows), device=rows.device).split(self.settings.batch_size):
                 loss = self.objective.loss_critic(rows[part])

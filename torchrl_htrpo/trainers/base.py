@@ -88,7 +88,7 @@ class Trainer:
         self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
-        self._record = {"name": name, "backend": logger, "config": config, "settings": settings}
+        self._record: dict[str, Any] = {"name": name, "backend": logger, "config": config, "settings": settings}
         self._hooks: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         self.finite = FiniteGuard()
         self.device = next(actor.parameters()).device

@@ -165,7 +165,7 @@ class HTRPOTrainer(Trainer):
     def fit_critic(self, relabelled: TensorDictBase) -> float:
         """Fit the critic to its targets; return the last loss."""
         keys = ("value_target", "importance_weight", MASK_KEY)
-        targets = relabelled.select(*self.critic.in_keys, *keys)
+        targets, loss = relabelled.select(*self.critic.in_keys, *keys), torch.tensor(torch.nan)
         for minibatch in self.critic_rows.draws(targets, self.critic_updates):
             loss = self.objective.loss_critic(minibatch)
             descend(self.critic_optimizer, loss)

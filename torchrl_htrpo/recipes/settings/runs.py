@@ -13,7 +13,6 @@ from torchrl_htrpo.recipes.settings.checks import require_that, within
 from torchrl_htrpo.recipes.settings.components import GoalTask
 
 Logger = StrEnum("Logger", ["csv", "tensorboard", "wandb"])
-Exploration = StrEnum("Exploration", {name: name for name in ("DETERMINISTIC", "MODE", "RANDOM")})
 Metric = StrEnum("Metric", ["success", "success_last"])
 Finished = StrEnum("Finished", ["exclude", "include"])
 Normalization = StrEnum("Normalization", ["mean", "paper"])
@@ -22,6 +21,14 @@ Normalization = StrEnum("Normalization", ["mean", "paper"])
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "target_metric"}
 FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 FREE |= {"num_threads", "num_workers", "timeout", "start_method"}
+
+
+class Exploration(StrEnum):
+    """Which action of a policy: greedy, the mode of a mixture, or a sample (``torchrl.envs.ExplorationType``)."""
+
+    DETERMINISTIC = "DETERMINISTIC"
+    MODE = "MODE"
+    RANDOM = "RANDOM"
 
 
 @dataclass
