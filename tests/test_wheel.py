@@ -53,7 +53,9 @@ def test_it_trains_measures_and_loads_bit_flipping(installed, tmp_path):
     tiny = ("env.num_bits=4", "total_steps=128", "eval_episodes=8", "final_episodes=8", "hydra.run.dir=made")
     trained = output(installed / "htrpo", "train", "task=bitflip", *tiny, folder=tmp_path)
     assert re.search(r"RESULT success=\S+ episodes=8 env_steps=128", trained)
-    measured = output(installed / "python", "-m", "torchrl_htrpo", "evaluate", "run=made", "episodes=8", folder=tmp_path)
+    measured = output(
+        installed / "python", "-m", "torchrl_htrpo", "evaluate", "run=made", "episodes=8", folder=tmp_path
+    )
     assert "RESULT success=" in measured
     load = "import torchrl_htrpo as ht; print(ht.load_policy('made').in_keys)"
     assert "observation" in output(installed / "python", "-c", load, folder=tmp_path)
