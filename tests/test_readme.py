@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from torchrl_htrpo.records import read_table
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
 
 
+def programs() -> tuple[str, str]:
+    """The ten lines with the trainer, and the composition."""
+    ten, composed = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return ten, composed
+
+
 def program() -> str:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return block
+    return programs()[1]
+
+
+def test_the_trainer_takes_ten_statements() -> None:
+    assert len(ast.parse(programs()[0]).body) <= 10
+
+
+@pytest.mark.slow
+def test_the_ten_lines_train(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict[str, object] = {}
+    shorter = programs()[0].replace("total_steps=30_000", "total_steps=3_840, critic_updates=2, curvature_rows=2048")
+    exec(compile(shorter, "README.md", "exec"), names)
+    assert read_table(tmp_path / "runs/reach/metrics.csv")["step/accepted"] == [(3840, 1.0)]
+    assert intact_checkpoint(tmp_path / "runs/reach").exists()
 
 
 def test_the_composition_example_has_about_twenty_statements() -> None:
