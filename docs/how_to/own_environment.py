@@ -45,7 +45,7 @@ class PointMass(gymnasium.Env):
 torch.manual_seed(0)
 env, exam = (ht.make_goal_env(PointMass, 32, seed=seed, info_keys=["cost"]) for seed in (0, 1))
 task = ht.GoalTask.from_gymnasium(env, reached=ht.WithinDistance(0.15), info_keys=["cost"])
-actor, critic = ht.make_actor(ht.modules.GaussianHead(2), 6, (64, 64)), ht.make_critic(6, (64, 64))
+actor, critic = ht.make_actor(ht.modules.GaussianHead, env, (64, 64)), ht.make_critic(env, (64, 64))
 folder = tempfile.mkdtemp()
 trainer = ht.HTRPOTrainer(env, actor, critic, task, horizon=20, total_steps=20_000, directory=folder)
 trainer.train()
