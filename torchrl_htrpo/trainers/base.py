@@ -80,9 +80,9 @@ class Trainer:
         settings: Mapping[str, object] | None = None,
         resume: bool = False,
     ) -> None:
-        for argument, value in (("total_steps", total_steps), ("batch_steps", batch_steps), ("save_every", save_every)):
+        for argument, value in (("total_steps", total_steps), ("save_every", save_every)):
             count(self, argument, value)
-        if batch_steps > total_steps:
+        if not 0 < batch_steps <= total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_actor(actor, env)
         self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor

@@ -179,7 +179,7 @@ class MultiCategoricalHead(_DiscreteHead):
     place: Tensor
 
     def __init__(self, num_actions: Sequence[int], uniform_share: float = 0.0) -> None:
-        if not isinstance(num_actions, Sequence) or isinstance(num_actions, str) or not len(num_actions):
+        if not len(num_actions):
             raise ValueError(refusal(self, "num_actions", "the options of each choice", num_actions))
         sizes = torch.as_tensor([count(self, "num_actions", int(size)) for size in num_actions])
         super().__init__(int(sizes.sum()), uniform_share)
