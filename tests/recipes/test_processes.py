@@ -47,7 +47,7 @@ def test_a_signal_saves_says_how_to_go_on_and_the_run_ends_as_the_unbroken_one(n
         process.send_signal(number)
         said = process.communicate(timeout=60)[0]
     assert process.returncode == code, said[-2000:]
-    assert f"go on with resume={folder}" in said and "Traceback" not in said
+    assert f"with resume={folder}" in said and "Traceback" not in said
     ended = run("htrpo_bitflip", *BITS, f"resume={folder}", "hydra.run.dir=more", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert_same(tmp_path / "whole", folder)
