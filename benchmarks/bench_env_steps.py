@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from torchrl.envs import EnvBase, GymEnv, ParallelEnv
 
-from torchrl_htrpo.envs.fetch.env import TASKS, FetchEnv, FetchModel, draw_objects, load_model
+from torchrl_htrpo.envs.fetch import TASKS, FetchEnv, FetchModel, draw_objects, load_model
 from torchrl_htrpo.envs.fetch.model import HAND_ROTATION
 from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE, SUBSTEPS
 

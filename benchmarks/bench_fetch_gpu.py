@@ -22,7 +22,7 @@ import mujoco
 import torch
 
 from torchrl_htrpo.envs.fetch.engine import CapacityError
-from torchrl_htrpo.envs.fetch.env import DivergedError, FetchEnv
+from torchrl_htrpo.envs.fetch import DivergedError, FetchEnv
 
 HORIZON = 50
 

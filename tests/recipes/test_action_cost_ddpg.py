@@ -50,5 +50,5 @@ def test_the_critic_does_not_learn_from_the_actors_loss():
 
 
 def test_a_negative_cost_is_refused():
-    with pytest.raises(ValueError, match="ActionCostDDPGLoss: action_cost must be at least 0, got -1.0"):
+    with pytest.raises(ValueError, match="ActionCostDDPGLoss: action_cost must be not negative, got -1.0"):
         ActionCostDDPGLoss(*policy_and_critic(), action_cost=-1.0)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from torchrl_htrpo.recipes import matmul
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
-
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    settings = torch.backends.mkldnn.matmul
-    before = settings.fp32_precision
-    yield
-    settings.fp32_precision = before
 
 
 def test_products_are_those_of_float32_whatever_is_chosen():

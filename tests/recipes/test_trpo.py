@@ -88,7 +88,7 @@ def test_a_critic_that_diverges_stops_the_run(trained, tmp_path):
         ("max_divergence=-1", "max_divergence must be above 0, got -1"),
         ("critic.epochs=0", "epochs must be at least 1, got 0"),
         ("batch_steps=201", "batch_steps must be a multiple of num_envs = 2, got 201"),
-        ("head.init_scale=0", "init_scale must be of at least min_scale = 0.01, got 0"),
+        ("head.init_scale=0", "init_scale must be positive, got 0"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_any_work(override, said, trained, tmp_path):

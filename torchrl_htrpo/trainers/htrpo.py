@@ -153,13 +153,14 @@ class HTRPOTrainer(Trainer):
     def trajectories(self, batch: TensorDictBase) -> TensorDictBase:
         """Split rows ``[N, horizon]`` into trajectories, with a mask if an episode ended early."""
         early = batch["next", "done"][:, :-1].any()
-        return split_trajectories(batch) if early else batch
+        return split_trajectories(batch.exclude("collector"), prefix="collector") if early else batch
 
     def remember(self, batch: TensorDictBase) -> TensorDictBase:
         """Store a batch in place of the oldest; return all stored batches."""
         if self.replay is None:
             return batch
-        self.replay.extend(batch)
+        # What the collector notes, such as its numbers of trajectories, begins anew in a resumed run.
+        self.replay.extend(batch.exclude("collector"))
         return self.replay.storage[: len(self.replay)]
 
     def fit_critic(self, relabelled: TensorDictBase) -> float:

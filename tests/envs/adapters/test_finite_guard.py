@@ -55,7 +55,7 @@ def test_a_number_beyond_the_limit_is_stopped_and_one_within_is_not():
     with pytest.raises(EnvFailure, match=r"environment 2 gave [\d.e+]*e\+1[89] in \('next', 'observation'\) in step 3"):
         walk(guarded(1e19, episode=2))
     walk(guarded(1e8, episode=2))
-    with pytest.raises(ValueError, match="FiniteGuard: limit must be a positive number, got nan"):
+    with pytest.raises(ValueError, match="FiniteGuard: limit must be positive, got nan"):
         FiniteGuard(limit=math.nan)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch.env import TASK_NAMES, TASKS, draw_goals, draw_objects, load_model
+from torchrl_htrpo.envs.fetch import TASK_NAMES, TASKS, draw_goals, draw_objects, load_model
 
 WORLDS = 4000
 MANY = torch.zeros(WORLDS, dtype=torch.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchrl_htrpo.envs.fetch.env import MujocoEngine, make_engine
+from torchrl_htrpo.envs.fetch import MujocoEngine, make_engine
 
 
 def test_mujoco_by_name():

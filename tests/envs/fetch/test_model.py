@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from torchrl_htrpo.envs.fetch.env import TASK_NAMES, TASKS, load_model
+from torchrl_htrpo.envs.fetch import TASK_NAMES, TASKS, load_model
 from torchrl_htrpo.envs.fetch.model import asset_path
 
 

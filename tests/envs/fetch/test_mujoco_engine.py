@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch.env import (
+from torchrl_htrpo.envs.fetch import (
     TASK_NAMES,
     TASKS,
     DivergedError,

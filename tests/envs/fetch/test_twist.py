@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import torch
 
-from torchrl_htrpo.envs.fetch.env import TASKS, load_model
+from torchrl_htrpo.envs.fetch import TASKS, load_model
 from torchrl_htrpo.envs.fetch.twist import Site, site_velocity
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchrl.envs import check_env_specs
 
-from torchrl_htrpo.envs.fetch.env import (
+from torchrl_htrpo.envs.fetch import (
     TASKS,
     CapacityError,
     DivergedError,

@@ -102,7 +102,7 @@ def load_model(task: FetchTask) -> FetchModel:
         The model with its addresses and starting state.
 
     Example:
-        >>> from torchrl_htrpo.envs.fetch.env import TASKS, load_model
+        >>> from torchrl_htrpo.envs.fetch import TASKS, load_model
         >>> load_model(TASKS["reach"]).start_qpos.shape
         (15,)
     """

@@ -36,7 +36,7 @@ class FetchTask:
         initial_qpos: joint name -> position (metres, radians, quaternions) before the arm settles.
 
     Example:
-        >>> from torchrl_htrpo.envs.fetch.env import TASKS
+        >>> from torchrl_htrpo.envs.fetch import TASKS
         >>> TASKS["push"].has_object, TASKS["push"].observation_size
         (True, 25)
     """
