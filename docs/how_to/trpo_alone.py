@@ -1,7 +1,7 @@
 """TRPO alone: an ordinary task, a policy of your own, TorchRL's collector and GAE."""
 
 import torch
-from tensordict.nn import NormalParamExtractor, TensorDictModule
+from tensordict.nn import InteractionType, NormalParamExtractor, TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
 from torchrl.envs import Compose, DoubleToFloat, GymEnv, RewardSum, TransformedEnv
@@ -19,6 +19,7 @@ actor = ProbabilisticActor(
     in_keys=["loc", "scale"],
     distribution_class=IndependentNormal,
     return_log_prob=True,
+    default_interaction_type=InteractionType.RANDOM,  # greedy otherwise, where nothing else is said
 )
 critic = ValueOperator(MLP(4, 1, num_cells=[64, 64], activation_class=nn.Tanh), in_keys=["observation"])
 advantage = GAE(gamma=0.99, lmbda=0.97, value_network=critic, average_gae=True)
