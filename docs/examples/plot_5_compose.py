@@ -1,6 +1,6 @@
 """
-Bit Flipping in seconds
-=======================
+The parts, one by one
+======================
 
 The whole data flow on the smallest task that defeats plain exploration: flip one of six bits per step until they
 equal a goal. Random play succeeds in about one episode in thirteen; nothing tells it how near it was.
