@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from tests.recipes.runs import CONF, RECIPES, ROOT
 from torchrl_htrpo.recipes.command import register_tasks
@@ -25,10 +27,21 @@ def commands(file: Path) -> list[str]:
     )
 
 
+def values_of(override: Override) -> list[str]:
+    return (
+        list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+    )
+
+
 def composed(command: str) -> None:
     script, *overrides = shlex.split(command.replace("$seed", "0"), comments=True)
     # A sweep over all files of a group is for Hydra's command line.
-    given = [text for text in overrides if "=" in text and "glob(" not in text]
+    given = [text for text in overrides if "=" in text and "glob(" not in text and not text.startswith("hydra")]
+    if "-m" in overrides:  # the first run of a sweep
+        parsed = OverridesParser.create().parse_overrides(given)
+        given = [f"{one.key_or_group}={next(iter(values_of(one)))}" for one in parsed]
     if script == "torchrl_htrpo":
         name = {"train": "htrpo"}.get(overrides[0], overrides[0])
     else:
