@@ -28,6 +28,8 @@ exclude_patterns = ["_build", "results/tables", "examples", "gallery/*.ipynb", "
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"torchrl_htrpo {version}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
