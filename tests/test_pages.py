@@ -27,7 +27,7 @@ SETTINGS = [
     ("play", ()),
     ("paper", ()),
 ]
-OVERRIDE = re.compile(r"\+?[a-z_]+(\.[a-z_]+)*=[^\s\"'(]+")
+OVERRIDE = re.compile(r"\+?[a-z_]+(\.[a-z_]+)*=[^=\s\"'(]+")
 
 
 def spans(page: Path) -> list[str]:
