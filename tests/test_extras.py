@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import torchrl_htrpo
 from torchrl_htrpo import make_goal_env
 from torchrl_htrpo._extras import EXTRAS, named_extra
+from torchrl_htrpo.records import Run
+from torchrl_htrpo.records.loggers import check_backend
 
 
 @pytest.fixture
@@ -37,12 +41,30 @@ def test_the_extra_of_a_class_is_named(without):
         _ = torchrl_htrpo.MsPacmanEnv
 
 
+@pytest.mark.parametrize(
+    ("missing", "backend", "video", "extra"),
+    [
+        ("tensorboard", "tensorboard", False, "tensorboard"),
+        ("wandb", "wandb", False, "wandb"),
+        ("moviepy", "tensorboard", True, "video"),
+    ],
+)
+def test_the_extra_of_a_logger_is_named_before_anything_is_made(missing, backend, video, extra, without, tmp_path):
+    pytest.importorskip(backend)
+    without(missing)
+    with pytest.raises(ModuleNotFoundError, match=rf"logger={backend}.*pip install 'torchrl-htrpo\[{extra}\]'"):
+        check_backend("Run", backend, video=video)
+    if not video:
+        with pytest.raises(ModuleNotFoundError, match=f"pip install.*{extra}"):
+            Run(tmp_path / "run", 10, name="run", components={}, backend=backend)
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_missing_module_is_left_as_it_is():
     with pytest.raises(ModuleNotFoundError, match="No module named 'somebody'"), named_extra("x"):
         raise ModuleNotFoundError("No module named 'somebody'", name="somebody")
 
 
 def test_every_extra_exists():
-    from importlib.metadata import metadata
-
-    assert set(EXTRAS.values()) <= set(metadata("torchrl_htrpo").get_all("Provides-Extra"))
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])

@@ -10,8 +10,11 @@ EXTRAS = {
     "ale_py": "atari",
     "gymnasium": "robotics",
     "gymnasium_robotics": "robotics",
+    "moviepy": "video",
     "mujoco": "robotics",
     "mujoco_warp": "warp",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
     "warp": "warp",
 }
 

@@ -42,7 +42,7 @@ def train(with_memory: bool) -> float:
     hindsight = Compose(
         ht.HGFGoalSampler(20), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)
     )
-    prepare = Compose(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
+    prepare = ht.trainers.HindsightPipeline(hindsight, ht.StateValue(critic), ht.GoalVTrace(gamma=GAMMA))
     objective, rows = ht.TrustRegionObjective(actor, critic), ht.RowSampler(1024)
     optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02, damping=0.05)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)

@@ -21,7 +21,7 @@ critic = ht.make_critic(2 * BITS, (64,))
 torch.manual_seed(rank)  # from here on, other episodes
 env = ht.BitFlipEnv(BITS, num_envs=8, seed=rank)
 hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA))
-prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+prepare = ht.trainers.HindsightPipeline(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
 objective = ht.TrustRegionObjective(actor, critic)
 optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
 critic_optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)

@@ -18,7 +18,9 @@ def train(loss_class: type, epochs: int, lr: float) -> float:
     hindsight = Compose(
         ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA)
     )
-    prepare = Compose(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
+    prepare = ht.trainers.HindsightPipeline(
+        hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None)
+    )
     rows = ht.RowSampler()
     # What the losses read (these are their default keys):
     #   advantage          of the action under the new goal, without any ratio;

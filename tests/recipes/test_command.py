@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from tests.recipes.runs import CONF, RECIPES, ROOT
-from torchrl_htrpo.recipes.command import register_tasks
+from torchrl_htrpo.recipes.command import no_folder_if_refused, register_tasks
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md"))]
 SCRIPTS = sorted((RECIPES / "paper").glob("reproduce.py")) + sorted(RECIPES.glob("*.py"))
@@ -66,3 +66,20 @@ def test_the_commands_of_a_page_are_taken(page):
     for command in commands(page):
         if "<" not in command:
             composed(command)
+
+
+def test_a_run_that_is_refused_after_it_wrote_something_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / "outputs" / "now"
+    (made / ".hydra").mkdir(parents=True)
+    with pytest.raises(FileExistsError), no_folder_if_refused(made):
+        list(map(Path.mkdir, [made / "logs"] * 2))  # a logger began before another one failed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_run_leaves_what_was_in_its_folder_before(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RuntimeError), no_folder_if_refused(tmp_path):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -170,6 +170,22 @@ def test_another_logger_gets_what_the_table_gets(opened, tmp_path):
     assert list(tmp_path.rglob("events.out.*"))
 
 
+def test_two_runs_of_a_process_are_two_runs_of_wandb(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("one", "two"):
+        with Run(tmp_path / name, 100, name=name, components={}, backend="wandb") as run:
+            run.begin()
+            run.log(10, EXAMINED)
+        assert list((tmp_path / name).rglob("*.wandb"))
+
+
+def test_an_unknown_logger_is_refused_with_the_choices_before_anything_is_made(opened, tmp_path):
+    with pytest.raises(ValueError, match=r"Run: logger must be .*got 'tensorbord' \(choices: 'csv', 'tensorboard'"):
+        opened(backend="tensorbord")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_has_no_figure_of_its_headline_yet_goes_on_and_ends_without_a_curve(opened, tmp_path):
     with opened(headline="train/episode_return") as run:
         run.begin()

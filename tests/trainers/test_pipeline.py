@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torchrl.envs import Compose
+from torchrl.objectives.value import GAE, TD0Estimator
 
 from torchrl_htrpo import (
+    AllGoalSampler,
     BitFlipEnv,
     CumulativeGoalRatio,
     GoalVTrace,
@@ -15,7 +19,7 @@ from torchrl_htrpo import (
     make_critic,
 )
 from torchrl_htrpo.modules import CategoricalHead
-from torchrl_htrpo.trainers import hindsight_pipeline
+from torchrl_htrpo.trainers import HindsightPipeline, HTRPOTrainer, hindsight_pipeline
 
 
 def test_it_is_the_transforms_one_after_another_with_one_discount():
@@ -31,3 +35,35 @@ def test_it_is_the_transforms_one_after_another_with_one_discount():
     expected = GoalVTrace(gamma=0.7)(StateValue(critic)(weighed))
     for key in ("importance_weight", "advantage", "value_target"):
         assert torch.equal(rows[key], expected[key])
+
+
+def parts(gamma):
+    env = BitFlipEnv(4, num_envs=8, seed=0)
+    actor, critic = make_actor(CategoricalHead(4), 8, (8,)), make_critic(8, (8,))
+    ratio = CumulativeGoalRatio(actor, gamma=gamma)
+    return env, actor, critic, Compose(AllGoalSampler(), HindsightRelabel(env.task()), ratio), StateValue(critic)
+
+
+ADVANTAGES = {
+    "GoalVTrace": lambda gamma: GoalVTrace(gamma=gamma),
+    "TD0Estimator": lambda gamma: TD0Estimator(gamma=gamma, value_network=None),
+    "GAE": lambda gamma: GAE(gamma=gamma, lmbda=0.9, value_network=None),
+}
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_an_advantage_with_another_discount_than_the_weights_is_refused(name):
+    _, _, _, hindsight, value = parts(0.9)
+    HindsightPipeline(hindsight, value, ADVANTAGES[name](0.9))
+    with pytest.raises(ValueError, match=rf"gamma must be the same.*CumulativeGoalRatio', 0.9\), \('{name}', 0.98"):
+        HindsightPipeline(hindsight, value, ADVANTAGES[name](0.98))
+
+
+def test_the_trainer_refuses_a_composition_with_two_discounts(tmp_path):
+    env, actor, critic, hindsight, value = parts(0.9)
+    pipeline = Compose(hindsight, value, TD0Estimator(gamma=0.98, value_network=None))
+    with pytest.raises(ValueError, match=r"HTRPOTrainer: gamma must be the same.*0\.9.*0\.98"):
+        HTRPOTrainer(
+            env, actor, critic, env.task(), horizon=4, total_steps=32, directory=tmp_path / "run", pipeline=pipeline
+        )
+    assert not (tmp_path / "run").exists()

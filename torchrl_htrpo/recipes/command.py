@@ -69,13 +69,13 @@ def register_tasks(arguments: Sequence[str] = ()) -> None:
 @contextmanager
 def no_folder_if_refused(directory: Path) -> Iterator[None]:
     """Remove the folder that Hydra made for a run if the run did not begin there."""
+    new = all(path.name == ".hydra" for path in directory.glob("*"))
     try:
         yield
     finally:
         if not (directory / "run.json").exists():
-            shutil.rmtree(directory / ".hydra", ignore_errors=True)
-            with suppress(OSError, ValueError):  # not empty, gone, or not below the working directory
-                directory.rmdir()
+            shutil.rmtree(directory if new else directory / ".hydra", ignore_errors=True)
+            with suppress(OSError, ValueError):  # not empty, or not below the working directory
                 for folder in directory.relative_to(Path.cwd()).parents[:-1]:
                     folder.rmdir()
 

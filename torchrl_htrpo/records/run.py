@@ -14,7 +14,7 @@ from typing import Any
 
 from torchrl import torchrl_logger
 from torchrl.checkpoint import GlobalRNGState
-from torchrl.record.loggers import Logger, get_logger
+from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
 from torchrl_htrpo._errors import refusal
@@ -28,6 +28,7 @@ from torchrl_htrpo.records.checkpoints import (
 )
 from torchrl_htrpo.records.disk import name_full_disk, replace_file
 from torchrl_htrpo.records.lock import FolderLock
+from torchrl_htrpo.records.loggers import check_backend, make_loggers
 from torchrl_htrpo.records.plots import plot_learning_curve
 from torchrl_htrpo.records.provenance import provenance, versions
 from torchrl_htrpo.records.sealed import SealedCheckpoint
@@ -78,6 +79,7 @@ class Run:
         settings: Mapping[str, object] | None = None,
     ) -> None:
         check_name(name)
+        check_backend(self, backend)
         self.directory, self.name, self.headline, self.backend = directory, name, headline, backend
         self.identity = {"config": dict(config or {}), "versions": versions()}
         self.settings = self.identity["config"] if settings is None else dict(settings)
@@ -141,9 +143,7 @@ class Run:
         sweep(self.directory)
         forget_after(self._scalars, steps or -1)
         with name_full_disk(self.directory):
-            self.loggers = [get_logger("csv", str(self.directory), "logs")]
-            if self.backend not in ("csv", ""):
-                self.loggers.append(get_logger(self.backend, str(self.directory), self.name))
+            self.loggers = make_loggers(self.directory, self.name, self.backend)
         record = self.directory / "run.json"
         starts = _starts(record) if steps else []
         starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
@@ -160,8 +160,10 @@ class Run:
             raise
 
     def close(self) -> None:
-        """Release the folder for other processes."""
+        """Close the loggers, and release the folder for other processes."""
         self.bar.close()
+        while self.loggers:
+            self.loggers.pop().close()
         self._lock.release()
 
     @property

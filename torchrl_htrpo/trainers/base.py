@@ -25,6 +25,7 @@ from torchrl_htrpo.envs import FiniteGuard
 from torchrl_htrpo.modules import check_actor
 from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
+from torchrl_htrpo.records.loggers import check_backend
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
 
@@ -56,7 +57,9 @@ class Trainer:
         resume: resume the run in ``directory``.
 
     Raises:
-        ValueError: if ``total_steps`` is less than one batch, or the policy's actions do not fit the environment.
+        ValueError: if ``total_steps`` is less than one batch, the logger is unknown, or the policy's actions do not fit
+            the environment.
+        ModuleNotFoundError: naming the extra that the logger needs.
     """
 
     headline = "eval/success"
@@ -84,6 +87,7 @@ class Trainer:
             count(self, argument, value)
         if not 0 < batch_steps <= total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
+        check_backend(self, logger)
         check_actor(actor, env)
         self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps

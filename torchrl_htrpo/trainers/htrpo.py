@@ -25,7 +25,7 @@ from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.trainers.base import Metrics, Trainer, check_divergence, descend
-from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
+from torchrl_htrpo.trainers.pipeline import HindsightPipeline, check_discount, hindsight_pipeline
 
 
 class Steps(Protocol):
@@ -60,7 +60,8 @@ class HTRPOTrainer(Trainer):
         **loop: for :class:`Trainer` (``total_steps``, ``directory``, ``evaluator``, ...).
 
     Raises:
-        ValueError: if ``batch_steps`` or ``warmup_steps`` are not whole episodes or steps of all environments.
+        ValueError: if ``batch_steps`` or ``warmup_steps`` are not whole episodes or steps of all environments, or parts
+            of the pipeline have different discounts.
 
     Example:
         >>> import tempfile
@@ -105,6 +106,7 @@ class HTRPOTrainer(Trainer):
         self.critic, self.task, self.horizon = critic, task, horizon
         batch_steps = self._whole_episodes(env, batch_steps)
         self.pipeline = pipeline or hindsight_pipeline(actor, critic, task)
+        check_discount(self, self.pipeline)
         self.gradient_rows = RowSampler(gradient_rows)
         self.curvature_rows = RowSampler(curvature_rows, priority=weight_share)
         self.critic_rows = RowSampler(critic_batch_size, uniform_share=1.0)

@@ -7,10 +7,11 @@ from typing import Any
 
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
-from torch import nn
+from torch import Tensor, nn
 from torchrl import timeit
 from torchrl.envs import Compose
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
 from torchrl_htrpo.objectives import GoalVTrace, StateValue
@@ -23,11 +24,23 @@ class HindsightPipeline(nn.Module):
         hindsight: goals, relabelling, weights: ``[N, T] -> [G, N, T]``.
         value: writes the values of both states of each step.
         advantage: writes advantages and value targets.
+
+    Raises:
+        ValueError: if the weights and the advantage have different discounts.
+
+    Example:
+        >>> from torchrl_htrpo import BitFlipEnv, make_actor, make_critic
+        >>> from torchrl_htrpo.modules import CategoricalHead
+        >>> actor, critic = make_actor(CategoricalHead(4), 8), make_critic(8)
+        >>> HindsightPipeline(CumulativeGoalRatio(actor, gamma=0.9), StateValue(critic), GoalVTrace(gamma=0.98))
+        Traceback (most recent call last):
+        ValueError: HindsightPipeline: gamma must be the same in all parts, got [('CumulativeGoalRatio', 0.9), ...
     """
 
-    def __init__(self, hindsight: Compose, value: nn.Module, advantage: nn.Module) -> None:
+    def __init__(self, hindsight: nn.Module, value: nn.Module, advantage: nn.Module) -> None:
         super().__init__()
         self.hindsight, self.value, self.advantage = hindsight, value, advantage
+        check_discount(self, self)
 
     def forward(self, batch: TensorDictBase) -> TensorDictBase:
         """Transform trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``."""
@@ -35,6 +48,22 @@ class HindsightPipeline(nn.Module):
             relabelled = self.hindsight(batch)
         with timeit("value"):
             return self.advantage(self.value(relabelled))
+
+
+def check_discount(owner: object, pipeline: nn.Module) -> None:
+    """Raise if two parts of a pipeline have different discounts.
+
+    Args:
+        owner: who asks, for the message.
+        pipeline: whose modules with an attribute ``gamma`` are compared.
+
+    Raises:
+        ValueError: naming the parts and their discounts.
+    """
+    parts = [(type(part).__name__, getattr(part, "gamma", None)) for part in pipeline.modules()]
+    found = [(name, round(float(gamma), 6)) for name, gamma in parts if isinstance(gamma, (float, int, Tensor))]
+    if len({gamma for _, gamma in found}) > 1:
+        raise ValueError(refusal(owner, "gamma", "the same in all parts", found))
 
 
 def hindsight_pipeline(
