@@ -1,4 +1,4 @@
-"""Names of the choices of the configuration groups."""
+"""Choices of the configuration groups, by name."""
 
 from __future__ import annotations
 
@@ -7,46 +7,82 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-import torchrl_htrpo.recipes.settings.components as part
+from torchrl_htrpo.recipes.settings.components import component, parts
 
 MODE = {"eval_exploration": "MODE"}  # components of a mixture overlap at first, and a centre is then no mode
 
+GAUSSIAN = component("modules.GaussianHead", "init_scale min_scale bound_mean")
+CATEGORICAL = component("modules.CategoricalHead", "uniform_share")
 HEADS = {
-    "gaussian": part.GaussianHead,
-    "unbounded_gaussian": part.GaussianHead(min_scale=0.01, bound_mean=False),
-    "tanh_normal": part.TanhNormalHead,
-    "full_covariance": part.FullCovarianceHead,
-    "categorical": part.CategoricalHead,
-    "one_hot": part.OneHotHead,
-    "multi_categorical": part.MultiCategoricalHead,
-    "masked_categorical": part.MaskedCategoricalHead,
-    "mixed": part.MixedHead,
+    "gaussian": GAUSSIAN,
+    "unbounded_gaussian": GAUSSIAN(min_scale=0.01, bound_mean=False),
+    "tanh_normal": component("modules.TanhNormalHead", "min_scale"),
+    "full_covariance": component("modules.FullCovarianceHead", "init_scale min_scale"),
+    "categorical": CATEGORICAL,
+    "one_hot": component("modules.OneHotHead", "uniform_share"),
+    "multi_categorical": component("modules.MultiCategoricalHead", "uniform_share"),
+    "masked_categorical": component("modules.MaskedCategoricalHead", "uniform_share", mask_key="action_mask"),
+    # Parts that the environment lacks are unused; gear and push are those of GearShiftEnv, the others of FetchEnv.
+    "mixed": component(
+        "modules.MixedHead.of_sizes",
+        heads=parts(gear=CATEGORICAL, push=GAUSSIAN, gripper=CATEGORICAL, motion=GAUSSIAN),
+    ),
 }
-MIXTURES = {"gmm": part.GaussianMixtureHead, "tanh_gmm": part.TanhGaussianMixtureHead}
+_MIXTURE = "num_components init_scale min_scale spread min_weight"
+MIXTURES = {
+    "gmm": component("modules.GaussianMixtureHead", _MIXTURE),
+    "tanh_gmm": component("modules.TanhGaussianMixtureHead", _MIXTURE),
+}
+_HGF: dict[str, Any] = {"num_goals": "${num_goals}", "resolution": 0.01}
+HGF = component("hindsight.HGFGoalSampler", "num_goals distance", **_HGF)
+ORIGINAL = component("hindsight.OriginalGoalSampler", beside=None)
 GOALS = {
-    "hgf": part.HGFGoals,
-    "uniform": part.UniformGoals,
-    "all": part.AllGoals,
-    "original": part.OriginalGoals,
-    "hgf_and_original": part.OriginalGoals(beside=part.HGFGoals()),
+    "hgf": HGF,
+    "uniform": component("hindsight.UniformGoalSampler", num_goals="${num_goals}"),  # the ablation "w/o HGF"
+    "all": component("hindsight.AllGoalSampler"),
+    "original": ORIGINAL,  # TRPO on a goal task
+    "hgf_and_original": ORIGINAL(beside=HGF()),
 }
-ADVANTAGES = {"goal_vtrace": part.GoalVTrace, "td0": part.TD0, "gae": part.GAE}
+ADVANTAGES = {
+    "goal_vtrace": component("objectives.GoalVTrace", lmbda="${lmbda}"),
+    "td0": component("torchrl.objectives.value.TD0Estimator", value_network=None),  # the paper, Section 3.2
+    "gae": component("torchrl.objectives.value.GAE", lmbda="${lmbda}", value_network=None),  # biased under new goals
+}
 DIVERGENCES = {
-    "qkl": part.Part("torchrl_htrpo.objectives.QKLLoss"),  # quadratic KL (Propositions 1, 2)
-    "sampled_kl": part.Part("torchrl_htrpo.objectives.SampledKLLoss"),  # plain sampled KL (the ablation "w/o QKL")
-    "kl": part.Part("torchrl_htrpo.objectives.KLLoss"),  # closed form (TRPO), where the distribution has one
+    "qkl": component("objectives.QKLLoss"),  # quadratic KL (Propositions 1, 2)
+    "sampled_kl": component("objectives.SampledKLLoss"),  # plain sampled KL (the ablation "w/o QKL")
+    "kl": component("objectives.KLLoss"),  # closed form (TRPO), where the distribution has one
 }
+TRUST_REGION = component(
+    "optim.TrustRegionOptimizer",
+    "max_divergence damping damping_mode",
+    max_divergence="${max_divergence}",
+    damping="${cg_damping}",
+    direction=component("optim.ConjugateGradient", "max_iterations tolerance", partial=False),
+    search=component("optim.BacktrackingLineSearch", "max_trials accept_ratio divergence_tolerance", partial=False),
+)
 TRUST_REGIONS = {
-    "library": {"trust_region": part.TrustRegion, "normalization": "mean"},
-    "paper": {"trust_region": part.PaperTrustRegion, "normalization": "paper"},
-    "hpg": {"trust_region": part.FirstOrder, "normalization": "mean"},
+    "library": {"trust_region": TRUST_REGION, "normalization": "mean"},
+    "paper": {
+        "trust_region": component("optim.TrustRegionOptimizer.paper", "max_divergence damping"),
+        "normalization": "paper",
+    },
+    "hpg": {
+        "trust_region": component("optim.FirstOrderOptimizer", optimizer=component("torch.optim.Adam", lr=1.0e-3)),
+        "normalization": "mean",
+    },
 }
-AGENTS = {"dqn": part.DQN, "ddpg": part.DDPG}
+AGENTS = {
+    "dqn": component("recipes.agents.make_dqn", epsilon=0.2),
+    "ddpg": component("recipes.agents.make_ddpg", epsilon=0.3, sigma=0.2, action_cost=1.0),
+}
+FUTURE = component("hindsight.FutureGoalSampler", partial=False, region=None)
+IN_BOX = component("hydra.utils.get_method", partial=False, path="torchrl_htrpo.hindsight.functional.in_box")
 HINDSIGHT = {  # of HER
-    "future": part.FutureGoals,
-    "final": part.FinalGoals,
-    "hgf": part.HGFGoals(_partial_=False),  # among the achieved goals of all drawn episodes
-    "future_in_region": part.FutureGoals(region=part.InBox()),  # HGF's filter, where a later goal passes it
+    "future": FUTURE,
+    "final": component("hindsight.FinalGoalSampler", partial=False),
+    "hgf": component("hindsight.HGFGoalSampler", "num_goals distance", partial=False, **_HGF),  # among all drawn goals
+    "future_in_region": FUTURE(region=IN_BOX()),  # HGF's filter, where a later goal passes it
 }
 
 # Systems of the paper and its ablations: overridden groups and values.

@@ -10,12 +10,15 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from torchrl_htrpo.recipes.settings.checks import require_that, within
-from torchrl_htrpo.recipes.settings.components import GoalTask
+from torchrl_htrpo.recipes.settings.components import component
 
 Logger = StrEnum("Logger", ["csv", "tensorboard", "wandb"])
 Metric = StrEnum("Metric", ["success", "success_last"])
 Finished = StrEnum("Finished", ["exclude", "include"])
 Normalization = StrEnum("Normalization", ["mean", "paper"])
+GoalTask = component(
+    "envs.GoalTask", "aim reward", partial=False, success_reward=10.0, ends_at_success=True, reached=MISSING
+)
 
 # What may change when a run resumes: how long, how evaluated, how shown. Threads and workers change no result.
 FREE = {"total_steps", "resume", "logger", "name", "target_success", "target_metric"}
@@ -59,7 +62,7 @@ class GoalRunConfig(RunConfig):
 
     horizon: int = 50  # steps of an episode
     env: dict[str, Any] = MISSING  # the environment, with its own settings
-    goal_task: GoalTask = field(default_factory=GoalTask)
+    goal_task: GoalTask = field(default_factory=GoalTask)  # type: ignore[valid-type]
     num_goals: int = 100  # hindsight goals of an iteration
     normalize: bool = True  # observations and goals, with running statistics
     eval_every: int = 1  # iterations between evaluations
