@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import field, is_dataclass, make_dataclass
 from enum import StrEnum
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from hydra.utils import get_object
-from omegaconf import MISSING
 
 OURS = "torchrl_htrpo"
 
@@ -37,14 +36,14 @@ def component(target: str, keys: str = "", *, partial: bool = True, **values: An
 
 
 def _fields(made: Any, keys: list[str], values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    signature = inspect.signature(made).parameters
-    hints = get_type_hints(made.__init__ if isinstance(made, type) else made)
+    arguments = inspect.signature(made, eval_str=True).parameters
     for key in dict.fromkeys([*keys, *values]):
-        default = values.get(key, signature[key].default if key in signature else MISSING)
+        argument = arguments.get(key, inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Any))
+        default = values.get(key, argument.default)
         if is_dataclass(default):
             yield key, default, field(default_factory=default)  # type: ignore[arg-type]
         else:
-            yield key, _type(key, hints.get(key, Any), default), default
+            yield key, _type(key, argument.annotation, default), default
 
 
 def _type(key: str, hint: Any, default: Any) -> Any:
