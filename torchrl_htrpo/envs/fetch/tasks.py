@@ -25,7 +25,7 @@ class FetchTask:
 
     Args:
         name: task name.
-        xml: file name of the MuJoCo model among gymnasium-robotics' Fetch assets.
+        initial_qpos: joint name -> position (metres, radians, quaternions) before the arm settles.
         has_object: whether there is an object to move (the goal is then the object's position).
         block_gripper: whether the fingers are held shut.
         gripper_extra_height: start height of the gripper above the default pose, in metres.
@@ -33,7 +33,6 @@ class FetchTask:
         target_offset: shift of the goal region, ``[3]`` in metres.
         obj_range: half side of the square of object starts, in metres.
         target_range: half side of the goal region, in metres.
-        initial_qpos: joint name -> position (metres, radians, quaternions) before the arm settles.
 
     Example:
         >>> from torchrl_htrpo.envs.fetch import TASKS
@@ -42,15 +41,19 @@ class FetchTask:
     """
 
     name: TaskName
-    xml: str
-    has_object: bool
-    block_gripper: bool
-    gripper_extra_height: float
-    target_in_the_air: bool
-    target_offset: tuple[float, float, float]
-    obj_range: float
-    target_range: float
     initial_qpos: Mapping[str, tuple[float, ...]] = field(repr=False)
+    has_object: bool = True
+    block_gripper: bool = True
+    gripper_extra_height: float = 0.0
+    target_in_the_air: bool = False
+    target_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    obj_range: float = 0.15
+    target_range: float = 0.15
+
+    @property
+    def xml(self) -> str:
+        """File name of the MuJoCo model among gymnasium-robotics' Fetch assets."""
+        return f"{self.name}.xml"
 
     @property
     def observation_size(self) -> int:
@@ -69,55 +72,23 @@ def _start(slide0: float, object_xyz: tuple[float, float, float] | None = None) 
     return MappingProxyType(qpos)
 
 
-TASKS: Mapping[str, FetchTask] = MappingProxyType(
-    {
-        "reach": FetchTask(
-            name="reach",
-            xml="reach.xml",
-            has_object=False,
-            block_gripper=True,
-            gripper_extra_height=0.2,
-            target_in_the_air=True,
-            target_offset=(0.0, 0.0, 0.0),
-            obj_range=0.15,
-            target_range=0.15,
-            initial_qpos=_start(0.4049),
-        ),
-        "push": FetchTask(
-            name="push",
-            xml="push.xml",
-            has_object=True,
-            block_gripper=True,
-            gripper_extra_height=0.0,
-            target_in_the_air=False,
-            target_offset=(0.0, 0.0, 0.0),
-            obj_range=0.15,
-            target_range=0.15,
-            initial_qpos=_start(0.405, (1.25, 0.53, 0.4)),
-        ),
-        "slide": FetchTask(
-            name="slide",
-            xml="slide.xml",
-            has_object=True,
-            block_gripper=True,
-            gripper_extra_height=-0.02,
-            target_in_the_air=False,
-            target_offset=(0.4, 0.0, 0.0),
-            obj_range=0.1,
-            target_range=0.3,
-            initial_qpos=_start(0.05, (1.7, 1.1, 0.41)),
-        ),
-        "pick_and_place": FetchTask(
-            name="pick_and_place",
-            xml="pick_and_place.xml",
-            has_object=True,
-            block_gripper=False,
-            gripper_extra_height=0.2,
-            target_in_the_air=True,
-            target_offset=(0.0, 0.0, 0.0),
-            obj_range=0.15,
-            target_range=0.15,
-            initial_qpos=_start(0.405, (1.25, 0.53, 0.4)),
-        ),
-    }
+_TASKS = (
+    FetchTask("reach", _start(0.4049), has_object=False, gripper_extra_height=0.2, target_in_the_air=True),
+    FetchTask("push", _start(0.405, (1.25, 0.53, 0.4))),
+    FetchTask(
+        "slide",
+        _start(0.05, (1.7, 1.1, 0.41)),
+        gripper_extra_height=-0.02,
+        target_offset=(0.4, 0.0, 0.0),
+        obj_range=0.1,
+        target_range=0.3,
+    ),
+    FetchTask(
+        "pick_and_place",
+        _start(0.405, (1.25, 0.53, 0.4)),
+        block_gripper=False,
+        gripper_extra_height=0.2,
+        target_in_the_air=True,
+    ),
 )
+TASKS: Mapping[str, FetchTask] = MappingProxyType({task.name: task for task in _TASKS})
