@@ -37,9 +37,10 @@ import numpy as np
 import torch
 from torchrl.envs import EnvBase, GymEnv, ParallelEnv
 
-from torchrl_htrpo.envs.fetch import TASKS, FetchEnv, FetchModel, draw_objects, load_model
-from torchrl_htrpo.envs.fetch.model import HAND_ROTATION
-from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE, SUBSTEPS
+from torchrl_htrpo.envs.fetch.draws import draw_objects
+from torchrl_htrpo.envs.fetch.env import FetchEnv
+from torchrl_htrpo.envs.fetch.model import HAND_ROTATION, FetchModel, load_model
+from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE, SUBSTEPS, TASKS
 
 IDS = {"reach": "FetchReach", "push": "FetchPush", "slide": "FetchSlide", "pick_and_place": "FetchPickAndPlace"}
 HORIZON = 50

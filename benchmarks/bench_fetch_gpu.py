@@ -21,8 +21,8 @@ import time
 import mujoco
 import torch
 
-from torchrl_htrpo.envs.fetch import DivergedError, FetchEnv
-from torchrl_htrpo.envs.fetch.engine import CapacityError
+from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError
+from torchrl_htrpo.envs.fetch.env import FetchEnv
 
 HORIZON = 50
 

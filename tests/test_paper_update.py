@@ -19,7 +19,7 @@ from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, GoalSam
 from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
 from torchrl_htrpo.objectives import StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import ConjugateGradient, TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature_operator
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 
 GAMMA, RADIUS, DAMPING = 0.9, 1e-3, 1e-3
 

@@ -13,7 +13,7 @@ from torchrl_htrpo.hindsight import CumulativeGoalRatio, HindsightRelabel, Share
 from torchrl_htrpo.modules import CategoricalHead, GaussianHead, PixelGoalEncoder, make_actor, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, KLLoss, QKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature_operator
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 
 SHAPE = (2, 7, 6)
 HEADS = {"categorical": lambda: CategoricalHead(4), "gaussian": lambda: GaussianHead(2)}

@@ -17,7 +17,7 @@ from torchrl_htrpo.hindsight import AllGoalSampler, CumulativeGoalRatio, Hindsig
 from torchrl_htrpo.modules import action_log_prob, make_critic
 from torchrl_htrpo.objectives import GoalVTrace, QKLLoss, SampledKLLoss, StateValue, TrustRegionObjective
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature_operator
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 
 every_head = pytest.mark.parametrize("head", ALL_HEADS)
 HORIZON = 5

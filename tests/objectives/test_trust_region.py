@@ -16,7 +16,7 @@ from torchrl_htrpo.modules import make_critic
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, SampledKLLoss, TrustRegionObjective
 from torchrl_htrpo.objectives.trust_region import _safe
 from torchrl_htrpo.optim import ConjugateGradient, StepStatus, TrustRegionOptimizer
-from torchrl_htrpo.optim.gauss_newton import curvature_operator
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 
 
 def batch_for(actor):

@@ -40,7 +40,7 @@ __all__ = [
 
 
 # These need the extras `robotics` and `atari`, so import them on first access.
-_OPTIONAL = {"FetchEnv": "fetch", "MsPacmanEnv": "ms_pacman"}
+_OPTIONAL = {"FetchEnv": "fetch.env", "MsPacmanEnv": "ms_pacman.env"}
 
 
 def __getattr__(name: str) -> object:

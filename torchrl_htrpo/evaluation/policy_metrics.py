@@ -7,7 +7,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl import torchrl_logger
 
 from torchrl_htrpo.batch.mask import validity
-from torchrl_htrpo.modules.heads import PolicyHead
+from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
 class PolicyMetrics:

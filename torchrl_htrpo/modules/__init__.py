@@ -1,19 +1,16 @@
 """Policies, critics and encoders of their inputs."""
 
 from torchrl_htrpo.modules.actor_check import check_actor
-from torchrl_htrpo.modules.heads import (
+from torchrl_htrpo.modules.heads.base import PolicyHead
+from torchrl_htrpo.modules.heads.discrete import (
     CategoricalHead,
-    FullCovarianceHead,
-    GaussianHead,
-    GaussianMixtureHead,
     MaskedCategoricalHead,
-    MixedHead,
     MultiCategoricalHead,
     OneHotHead,
-    PolicyHead,
-    TanhGaussianMixtureHead,
-    TanhNormalHead,
 )
+from torchrl_htrpo.modules.heads.gaussian import FullCovarianceHead, GaussianHead, TanhNormalHead
+from torchrl_htrpo.modules.heads.mixed import MixedHead
+from torchrl_htrpo.modules.heads.mixture import GaussianMixtureHead, TanhGaussianMixtureHead
 from torchrl_htrpo.modules.log_prob import action_log_prob
 from torchrl_htrpo.modules.memory import GoalMemory
 from torchrl_htrpo.modules.networks import (

@@ -15,7 +15,7 @@ from torchrl.modules import MLP, ValueOperator
 
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.modules.activation import Tanh
-from torchrl_htrpo.modules.heads import PolicyHead
+from torchrl_htrpo.modules.heads.base import PolicyHead
 from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
 GOAL_KEYS: tuple[NestedKey, ...] = ("observation", "desired_goal")
@@ -150,7 +150,7 @@ def make_actor(
 
     Example:
         >>> from tensordict import TensorDict
-        >>> from torchrl_htrpo.modules.heads import GaussianHead
+        >>> from torchrl_htrpo.modules.heads.gaussian import GaussianHead
         >>> actor = make_actor(GaussianHead(4), 13)
         >>> td = TensorDict(observation=torch.zeros(2, 10), desired_goal=torch.zeros(2, 3), batch_size=[2])
         >>> actor(td)["action_log_prob"].shape

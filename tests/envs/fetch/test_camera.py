@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch import make_engine
+from torchrl_htrpo.envs.fetch.engines import make_engine
 
 
 def test_the_goal_marker_moves_with_the_goal():

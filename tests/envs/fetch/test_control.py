@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from torchrl_htrpo.envs.fetch import VelocityControl, make_control
+from torchrl_htrpo.envs.fetch.control import VelocityControl, make_control
 
 
 @pytest.mark.parametrize(("task", "axes"), [("reach", 3), ("push", 2), ("slide", 2)])

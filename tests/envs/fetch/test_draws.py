@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch import TASK_NAMES, TASKS, draw_goals, draw_objects, load_model
+from torchrl_htrpo.envs.fetch.draws import draw_goals, draw_objects
+from torchrl_htrpo.envs.fetch.model import load_model
+from torchrl_htrpo.envs.fetch.tasks import TASK_NAMES, TASKS
 
 WORLDS = 4000
 MANY = torch.zeros(WORLDS, dtype=torch.int64)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchrl_htrpo.envs.fetch import MujocoEngine, make_engine
+from torchrl_htrpo.envs.fetch.engines import make_engine
+from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
 
 
 def test_mujoco_by_name():

@@ -8,7 +8,9 @@ import torch
 from tensordict import TensorDict, assert_close
 from torchrl.envs import check_env_specs
 
-from torchrl_htrpo.envs.fetch import TASK_NAMES, DivergedError, FetchEnv
+from torchrl_htrpo.envs.fetch.engine import DivergedError
+from torchrl_htrpo.envs.fetch.env import FetchEnv
+from torchrl_htrpo.envs.fetch.tasks import TASK_NAMES
 
 DISCRETE = [(task, "discrete") for task in ("reach", "push", "slide")]
 MIXED = [("reach", "mixed"), ("pick_and_place", "mixed")]

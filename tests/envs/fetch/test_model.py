@@ -7,8 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from torchrl_htrpo.envs.fetch import TASK_NAMES, TASKS, load_model
-from torchrl_htrpo.envs.fetch.model import asset_path
+from torchrl_htrpo.envs.fetch.model import asset_path, load_model
+from torchrl_htrpo.envs.fetch.tasks import TASK_NAMES, TASKS
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)

@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch import (
-    TASK_NAMES,
-    TASKS,
-    DivergedError,
-    MujocoEngine,
-    draw_objects,
-    load_model,
-    observe,
-)
+from torchrl_htrpo.envs.fetch.draws import draw_objects
+from torchrl_htrpo.envs.fetch.engine import DivergedError
+from torchrl_htrpo.envs.fetch.model import load_model
+from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
+from torchrl_htrpo.envs.fetch.observation import observe
+from torchrl_htrpo.envs.fetch.tasks import TASK_NAMES, TASKS
 
 WORLDS, STEPS = 2, 50
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_htrpo.envs.fetch import euler_angles
+from torchrl_htrpo.envs.fetch.observation import euler_angles
 
 
 def test_euler_angles_equal_gymnasium():

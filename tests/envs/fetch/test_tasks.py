@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from torchrl_htrpo.envs.fetch import TASK_NAMES, TASKS
-from torchrl_htrpo.envs.fetch.tasks import DISTANCE_THRESHOLD, SUBSTEPS
+from torchrl_htrpo.envs.fetch.tasks import DISTANCE_THRESHOLD, SUBSTEPS, TASK_NAMES, TASKS
 
 FIELDS = ["has_object", "block_gripper", "gripper_extra_height", "target_in_the_air", "obj_range", "target_range"]
 

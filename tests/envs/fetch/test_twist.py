@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 import torch
 
-from torchrl_htrpo.envs.fetch import TASKS, load_model
+from torchrl_htrpo.envs.fetch.model import load_model
+from torchrl_htrpo.envs.fetch.tasks import TASKS
 from torchrl_htrpo.envs.fetch.twist import Site, site_velocity
 
 

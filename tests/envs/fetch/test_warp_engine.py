@@ -9,16 +9,13 @@ import pytest
 import torch
 from torchrl.envs import check_env_specs
 
-from torchrl_htrpo.envs.fetch import (
-    TASKS,
-    CapacityError,
-    DivergedError,
-    FetchEnv,
-    draw_objects,
-    load_model,
-    make_engine,
-    observe,
-)
+from torchrl_htrpo.envs.fetch.draws import draw_objects
+from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError
+from torchrl_htrpo.envs.fetch.engines import make_engine
+from torchrl_htrpo.envs.fetch.env import FetchEnv
+from torchrl_htrpo.envs.fetch.model import load_model
+from torchrl_htrpo.envs.fetch.observation import observe
+from torchrl_htrpo.envs.fetch.tasks import TASKS
 
 pytest.importorskip("mujoco_warp")
 from torchrl_htrpo.envs.fetch.warp_engine import WarpEngine

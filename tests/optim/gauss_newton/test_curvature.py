@@ -20,7 +20,7 @@ from torch import distributions, nn
 from tests.cases import GOAL, HEADS, OBSERVATION, actor_with
 from torchrl_htrpo.objectives import KLLoss, QKLLoss, TrustRegionObjective
 from torchrl_htrpo.optim import GaussNewtonOperator
-from torchrl_htrpo.optim.gauss_newton import curvature_operator
+from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 

@@ -102,7 +102,8 @@ def load_model(task: FetchTask) -> FetchModel:
         The model with its addresses and starting state.
 
     Example:
-        >>> from torchrl_htrpo.envs.fetch import TASKS, load_model
+        >>> from torchrl_htrpo.envs.fetch.model import load_model
+        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
         >>> load_model(TASKS["reach"]).start_qpos.shape
         (15,)
     """

@@ -32,7 +32,9 @@ class MujocoEngine:
 
     Example:
         >>> import torch
-        >>> from torchrl_htrpo.envs.fetch import TASKS, MujocoEngine, load_model
+        >>> from torchrl_htrpo.envs.fetch.model import load_model
+        >>> from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
+        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
         >>> engine = MujocoEngine(load_model(TASKS["reach"]), num_worlds=2)
         >>> engine.reset(torch.ones(2, dtype=torch.bool), None)
         >>> engine.step(torch.ones(2, 4))

@@ -45,7 +45,7 @@ def euler_angles(mat: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from torchrl_htrpo.envs.fetch import euler_angles
+        >>> from torchrl_htrpo.envs.fetch.observation import euler_angles
         >>> euler_angles(torch.eye(3)).abs()
         tensor([0., 0., 0.])
     """

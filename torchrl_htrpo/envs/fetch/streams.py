@@ -60,7 +60,7 @@ def uniform(seed: int, episode: Tensor, purpose: int, count: int) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from torchrl_htrpo.envs.fetch import uniform
+        >>> from torchrl_htrpo.envs.fetch.streams import uniform
         >>> few, many = torch.zeros(2, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)
         >>> bool((uniform(3, few, 0, 4) == uniform(3, many, 0, 4)[:2]).all())
         True

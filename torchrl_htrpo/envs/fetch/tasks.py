@@ -35,7 +35,7 @@ class FetchTask:
         target_range: half side of the goal region, in metres.
 
     Example:
-        >>> from torchrl_htrpo.envs.fetch import TASKS
+        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
         >>> TASKS["push"].has_object, TASKS["push"].observation_size
         (True, 25)
     """
