@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
+import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from torchrl_htrpo.envs.fetch.camera import Camera
 from torchrl_htrpo.envs.fetch.model import FetchModel
 from torchrl_htrpo.envs.fetch.observation import Kinematics
 
@@ -30,7 +32,7 @@ class CapacityError(RuntimeError):
     """The physics found more contacts or constraints than its buffers hold, and dropped some."""
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """``N`` independent worlds of one Fetch model, stepped together.
 
     Args:
@@ -39,21 +41,56 @@ class Engine(Protocol):
         device: where actions are expected and measurements are returned.
     """
 
-    model: FetchModel
-    num_worlds: int
-    device: torch.device
+    def __init__(self, model: FetchModel, num_worlds: int, device: torch.device) -> None:
+        self.model, self.num_worlds, self.device = model, num_worlds, device
+        self._camera: Camera | None = None
 
+    @abstractmethod
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Reset the masked worlds (``[N]`` bool), with objects at ``object_xy`` (``[N, 2]`` metres)."""
+        """Reset worlds.
 
+        Args:
+            mask: which worlds, ``[N]`` bool.
+            object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
+        """
+
+    @abstractmethod
     def step(self, action: Tensor) -> None:
-        """Advance all worlds by one action ``[N, 4]``; raise DivergedError with the worlds that diverged."""
+        """Advance all worlds by one action of 20 physics steps.
 
+        Args:
+            action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
+
+        Raises:
+            DivergedError: if the positions of a world became invalid or huge.
+        """
+
+    @abstractmethod
     def measure(self) -> Kinematics:
         """Read positions and velocities of gripper and object after the last reset or step."""
 
+    @abstractmethod
+    def data(self, world: int) -> mujoco.MjData:
+        """The MuJoCo state of one world, to render it."""
+
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Render one world with its goal (``[3]`` metres): ``[height, width, 3]``."""
+        """Render one world.
+
+        Args:
+            world: index of the world.
+            goal: position of the goal marker, ``[3]`` in metres.
+            width: image width in pixels.
+            height: image height in pixels.
+
+        Returns:
+            The image, ``[height, width, 3]``.
+        """
+        if self._camera is None or self._camera.size != (width, height):
+            self._camera = Camera(self.model, width, height)
+        return self._camera.shoot(self.data(world), goal.double().cpu().numpy())
 
     def close(self) -> None:
-        """Release threads and rendering contexts."""
+        """Free the rendering context."""
+        if self._camera is not None:
+            self._camera.close()
+        self._camera = None

@@ -6,20 +6,19 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import mujoco
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from torchrl_htrpo.envs.fetch.camera import Camera
-from torchrl_htrpo.envs.fetch.engine import DivergedError
+from torchrl_htrpo.envs.fetch.engine import DivergedError, Engine
 from torchrl_htrpo.envs.fetch.model import FetchModel, FloatArray
 from torchrl_htrpo.envs.fetch.observation import Kinematics
 from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE
 from torchrl_htrpo.envs.fetch.world import Readings, World
 
 
-class MujocoEngine:
+class MujocoEngine(Engine):
     """Step ``N`` MuJoCo states of one model, with bitwise the results of gymnasium-robotics.
 
     ``mj_step`` releases the GIL, so threads use several cores; all else is batched over the worlds. The result does not
@@ -43,14 +42,10 @@ class MujocoEngine:
         >>> engine.close()
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, model: FetchModel, num_worlds: int, num_threads: int | None = None) -> None:
-        self.model = model
-        self.num_worlds = num_worlds
+        super().__init__(model, num_worlds, torch.device("cpu"))
         self.num_threads = min(num_threads or len(os.sched_getaffinity(0)), num_worlds)
         self._pool: ThreadPoolExecutor | None = None
-        self._camera: Camera | None = None
         self._readings = Readings.zeros(num_worlds, model.mj_model.nv)
         self._worlds = [World(model, self._readings.of(i)) for i in range(num_worlds)]
 
@@ -65,12 +60,7 @@ class MujocoEngine:
         return np.stack([world.qvel for world in self._worlds])
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Reset worlds.
-
-        Args:
-            mask: which worlds, ``[N]`` bool.
-            object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
-        """
+        """See :meth:`Engine.reset`."""
         places = None if object_xy is None else object_xy.double().numpy()
 
         def reset(i: int) -> None:
@@ -79,14 +69,7 @@ class MujocoEngine:
         self._run(reset, mask.nonzero().flatten().tolist())
 
     def step(self, action: Tensor) -> None:
-        """Advance all worlds by one action of 20 physics steps.
-
-        Args:
-            action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
-
-        Raises:
-            DivergedError: if MuJoCo met invalid or huge numbers in a world.
-        """
+        """See :meth:`Engine.step`."""
         # float32, as gymnasium's action space: the rounding affects the trajectories.
         command = action.detach().float().clamp(-1.0, 1.0).numpy()
         shift = (command[:, :3] * np.float32(ACTION_SCALE)).astype(np.float64)
@@ -102,11 +85,7 @@ class MujocoEngine:
             raise DivergedError(diverged)
 
     def measure(self) -> Kinematics:
-        """Read positions and velocities after the last reset or step.
-
-        Returns:
-            The measurements of all worlds, float64 on the CPU.
-        """
+        """See :meth:`Engine.measure`; float64 on the CPU."""
         now, dt = self._readings, self.model.dt
         velocity = now.qvel[:, None, :, None] * dt
         fingers = torch.from_numpy(now.fingers.copy())
@@ -119,29 +98,16 @@ class MujocoEngine:
         place, rotation = torch.from_numpy(now.object_pos.copy()), torch.from_numpy(now.object_mat.copy())
         return Kinematics(*grip, place, rotation.unflatten(-1, (3, 3)), object_velocity[:, 0], object_velocity[:, 1])
 
-    def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Render one world.
-
-        Args:
-            world: index of the world.
-            goal: position of the goal marker, ``[3]`` in metres.
-            width: image width in pixels.
-            height: image height in pixels.
-
-        Returns:
-            The image, ``[height, width, 3]``.
-        """
-        if self._camera is None or self._camera.size != (width, height):
-            self._camera = Camera(self.model, width, height)
-        return self._camera.shoot(self._worlds[world].data, goal.double().numpy())
+    def data(self, world: int) -> mujoco.MjData:
+        """See :meth:`Engine.data`."""
+        return self._worlds[world].data
 
     def close(self) -> None:
         """End the threads and free the rendering context."""
+        super().close()
         if self._pool is not None:
             self._pool.shutdown()
-        if self._camera is not None:
-            self._camera.close()
-        self._pool = self._camera = None
+        self._pool = None
 
     def _run(self, function: Callable[[int], None], worlds: Sequence[int]) -> None:
         """Call ``function`` for each of the worlds on all threads, this one included."""

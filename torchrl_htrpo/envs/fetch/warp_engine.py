@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 import mujoco
 import mujoco_warp as mjw
-import numpy as np
 import torch
 import warp as wp
-from numpy.typing import NDArray
 from torch import Tensor
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.fetch.camera import Camera
-from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError
+from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError, Engine
 from torchrl_htrpo.envs.fetch.model import HAND_ROTATION, FetchModel
 from torchrl_htrpo.envs.fetch.observation import Kinematics
 from torchrl_htrpo.envs.fetch.tasks import ACTION_SCALE, SUBSTEPS
@@ -41,7 +38,7 @@ class _Now(NamedTuple):
     kinematics: Kinematics
 
 
-class WarpEngine:
+class WarpEngine(Engine):
     """Step ``N`` worlds in float32 on warp's device, sharing memory with torch.
 
     Only the check for dropped contacts and diverged worlds synchronises with the device, every ``check_every`` steps.
@@ -83,11 +80,9 @@ class WarpEngine:
                 raise ValueError(refusal(self, name, "a positive integer", value))
         wp.config.log_level = wp.LOG_WARNING  # do not print a banner
         wp.init()
-        self.model, self.num_worlds = model, num_worlds
-        self.device = _pick(device)
+        super().__init__(model, num_worlds, _pick(device))
         self.capacity, self.check_every = (nconmax, njmax), check_every
         self._steps = 0
-        self._camera: Camera | None = None
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._m = mjw.put_model(model.mj_model)
             self._m.opt.warn_overflow = 0  # check() reports errors; the device does not print
@@ -134,12 +129,7 @@ class WarpEngine:
             self._launch_pose()
 
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Reset worlds.
-
-        Args:
-            mask: which worlds, ``[N]`` bool.
-            object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
-        """
+        """See :meth:`Engine.reset`."""
         self._mask.copy_(mask)
         self._clear()
         chosen = mask.unsqueeze(-1)
@@ -153,15 +143,7 @@ class WarpEngine:
         self._now = fresh if self._now is None else _choose(mask, fresh, self._now)
 
     def step(self, action: Tensor) -> None:
-        """Advance all worlds by one action of 20 physics steps.
-
-        Args:
-            action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
-
-        Raises:
-            CapacityError: if contacts or constraints were dropped since the last check.
-            DivergedError: if positions of a world became invalid since the last check.
-        """
+        """See :meth:`Engine.step`; raises only in steps that :meth:`check`."""
         now = self._now or self._read()
         command = action.float().clamp(-1.0, 1.0)
         self._mocap_pos.copy_(now.hand_pos + command[:, :3] * ACTION_SCALE)
@@ -214,38 +196,16 @@ class WarpEngine:
         return _Now(*hand, Kinematics(grip_pos, grip_velp * dt, *fingers, place, rotation, velp * dt, velr * dt))
 
     def measure(self) -> Kinematics:
-        """Read positions and velocities after the last reset or step.
-
-        Returns:
-            The measurements of all worlds, float32 on the device.
-        """
+        """See :meth:`Engine.measure`; float32 on the device."""
         return (self._now or self._read()).kinematics
 
-    def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Render one world on the CPU.
-
-        Args:
-            world: index of the world.
-            goal: position of the goal marker, ``[3]`` in metres.
-            width: image width in pixels.
-            height: image height in pixels.
-
-        Returns:
-            The image, ``[height, width, 3]``.
-        """
-        if self._camera is None or self._camera.size != (width, height):
-            self._camera = Camera(self.model, width, height)
+    def data(self, world: int) -> mujoco.MjData:
+        """See :meth:`Engine.data`."""
         data = mujoco.MjData(self.model.mj_model)
         data.qpos[:] = self.qpos[world].cpu().numpy()
         data.mocap_pos[0] = self._mocap_pos[world].cpu().numpy()
         mujoco.mj_forward(self.model.mj_model, data)
-        return self._camera.shoot(data, goal.double().cpu().numpy())
-
-    def close(self) -> None:
-        """Free the rendering context; the memory of the worlds is freed with the engine."""
-        if self._camera is not None:
-            self._camera.close()
-        self._camera = None
+        return data
 
 
 def _pick(device: torch.device | str | None) -> torch.device:
