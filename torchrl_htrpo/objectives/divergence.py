@@ -15,7 +15,6 @@ from torchrl.objectives import LossModule
 from torchrl_htrpo._errors import require
 from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_log_prob, log_prob_key
-from torchrl_htrpo.objectives.functional import qkl, sampled_kl
 
 _REFERENCE = "reference"
 
@@ -155,7 +154,7 @@ class QKLLoss(DivergenceLoss):
     def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
         """See :meth:`DivergenceLoss.rows`."""
         log_ratio = self.log_ratio(tensordict, params)
-        return log_ratio, qkl(log_ratio)
+        return log_ratio, 0.5 * log_ratio.square()
 
 
 class SampledKLLoss(DivergenceLoss):
@@ -175,7 +174,7 @@ class SampledKLLoss(DivergenceLoss):
     def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
         """See :meth:`DivergenceLoss.rows`."""
         log_ratio = self.log_ratio(tensordict, params)
-        return log_ratio, sampled_kl(log_ratio)
+        return log_ratio, -log_ratio
 
 
 class KLLoss(DivergenceLoss):

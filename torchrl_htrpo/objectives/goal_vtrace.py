@@ -9,7 +9,6 @@ from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from torchrl_htrpo._errors import number, require
 from torchrl_htrpo.batch.mask import validity
-from torchrl_htrpo.objectives.functional import td_from_targets
 
 
 class GoalVTrace(TensorDictModuleBase):
@@ -100,5 +99,5 @@ class GoalVTrace(TensorDictModuleBase):
         )
         following = torch.where(ends, after, torch.cat((target[..., 1:, :], after[..., -1:, :]), -2))
         out = tensordict.copy()
-        out.set("advantage", td_from_targets(reward, value, following, terminated, self.gamma))
+        out.set("advantage", reward + self.gamma * torch.where(terminated, 0, following) - value)
         return out.set("value_target", target)
