@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from tests.cases import HEADS, actor_with, trajectories
 from torchrl_htrpo.hindsight import CumulativeGoalRatio
 from torchrl_htrpo.modules import action_log_prob
-from torchrl_htrpo.modules.log_prob import action_key, check_log_prob, log_prob_key
+from torchrl_htrpo.modules.log_prob import check_log_prob
 from torchrl_htrpo.objectives import TrustRegionObjective
 
 
@@ -30,11 +30,6 @@ def test_the_action_may_stand_under_another_key():
     expected = actor.get_dist(batch.select(*actor.in_keys)).log_prob(batch["action"] + 1)
     assert torch.equal(action_log_prob(actor, batch, "other"), expected)
     assert not torch.equal(action_log_prob(actor, batch, "other"), action_log_prob(actor, batch))
-
-
-def test_keys_are_those_of_the_actor():
-    actor = actor_with("gaussian")
-    assert action_key(actor) == "action" and log_prob_key(actor) == "action_log_prob"
 
 
 def test_something_that_is_no_actor_is_refused():

@@ -17,7 +17,7 @@ from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
 from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, trajectory_weights
-from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob, log_prob_key
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob
 
 Normalization = Literal["mean", "paper"]
 Finished = Literal["exclude", "include"]
@@ -103,7 +103,7 @@ class CumulativeGoalRatio(BatchTransform):
             raise ValueError(refusal(self, "gamma", expected, gamma))
         if finished not in get_args(Finished):
             raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
-        super().__init__(in_keys=[*actor.in_keys, log_prob_key(actor)], out_keys=["importance_weight"])
+        super().__init__(in_keys=[*actor.in_keys, actor.log_prob_keys[0]], out_keys=["importance_weight"])
         # Do not register the actor as a submodule: its parameters must not appear twice.
         self.__dict__["actor"] = actor
         self.checked_exploration = False
@@ -113,7 +113,7 @@ class CumulativeGoalRatio(BatchTransform):
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Weigh a relabelled batch ``[G, *B, T]``."""
-        key = log_prob_key(self.actor)
+        key = self.actor.log_prob_keys[0]
         (original,) = self._require(tensordict, key)
         live = validity(tensordict)
         self._refuse_non_finite(key, original, live)

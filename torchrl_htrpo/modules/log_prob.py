@@ -37,16 +37,6 @@ def check_log_prob(owner: object, actor: object) -> None:
         raise ValueError(refusal(owner, "actor", expected, actor.log_prob_keys))
 
 
-def action_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
-    """Key of the (first) action of an actor."""
-    return actor.dist_sample_keys[0]
-
-
-def log_prob_key(actor: ProbabilisticTensorDictSequential) -> NestedKey:
-    """Key of the (first) log-probability of an actor."""
-    return actor.log_prob_keys[0]
-
-
 def action_log_prob(
     actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase, action: NestedKey | None = None
 ) -> Tensor:
@@ -70,7 +60,7 @@ def action_log_prob(
     """
     dist = actor.get_dist(tensordict.select(*actor.in_keys))
     if not isinstance(dist, CompositeDistribution):
-        return dist.log_prob(tensordict.get(action_key(actor) if action is None else action))
+        return dist.log_prob(tensordict.get(actor.dist_sample_keys[0] if action is None else action))
     scores = dist.log_prob(tensordict.select(*actor.dist_sample_keys))
     if is_tensor_collection(scores):
         parts = [part.reshape(*tensordict.batch_size, -1).sum(-1) for part in scores.values(True, True)]

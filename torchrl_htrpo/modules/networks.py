@@ -69,8 +69,11 @@ def orthogonal_(layers: nn.Module, gain: float = 2**0.5, last_gain: float = 1.0)
     return layers
 
 
-class _Join(nn.Module):
+class Join(nn.Module):
+    """Concatenate the inputs: the encoder that changes nothing."""
+
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Concatenate along the last dimension."""
         return torch.cat(inputs, -1)
 
 
@@ -163,7 +166,7 @@ def make_actor(
             raise TypeError(refusal("make_actor", "input_size", "an environment with a class of heads", input_size))
         head = head(action_features(input_size.action_spec))
     mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), head.num_features, hidden_sizes), last_gain=0.1)
-    network = GoalNetwork(nn.Sequential(mlp, head), encoder or _Join())
+    network = GoalNetwork(nn.Sequential(mlp, head), encoder or Join())
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=list(in_keys), out_keys=list(head.param_keys)), head.action_module(action_key)
     )
@@ -194,4 +197,4 @@ def make_critic(
         torch.Size([2, 1])
     """
     mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), 1, hidden_sizes))
-    return ValueOperator(GoalNetwork(mlp, encoder or _Join()), in_keys=list(in_keys))
+    return ValueOperator(GoalNetwork(mlp, encoder or Join()), in_keys=list(in_keys))

@@ -14,7 +14,7 @@ from torchrl.objectives import LossModule
 
 from torchrl_htrpo._errors import require
 from torchrl_htrpo.batch.weights import row_weights
-from torchrl_htrpo.modules.log_prob import action_key, action_log_prob, check_log_prob, log_prob_key
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob
 
 _REFERENCE = "reference"
 
@@ -55,7 +55,7 @@ class DivergenceLoss(LossModule):
         super().__init__()
         self.out_keys = [self.loss_name]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=False)
-        self.set_keys(action=action_key(actor_network), sample_log_prob=log_prob_key(actor_network))
+        self.set_keys(action=actor_network.dist_sample_keys[0], sample_log_prob=actor_network.log_prob_keys[0])
 
     def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
         """Compute the log-ratio and the divergence of each row.

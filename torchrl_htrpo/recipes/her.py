@@ -10,14 +10,12 @@ drawn from the buffer. Source: https://arxiv.org/abs/1707.01495, Algorithm 1.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictSequential
-from torch import Tensor, nn
+from torch import Tensor
 from torchrl import timeit
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import Compose, EnvBase
@@ -26,6 +24,7 @@ from torchrl.objectives import DDPGLoss, LossModule, SoftUpdate
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import HindsightReplay
 from torchrl_htrpo.modules import GoalNormalizer, make_normalizer
+from torchrl_htrpo.modules.networks import Join
 from torchrl_htrpo.recipes.agents import Agent
 from torchrl_htrpo.recipes.bounded_td0 import BoundedTD0
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
@@ -105,7 +104,7 @@ class HERTrainer(Trainer):
         hindsight = HindsightReplay(task, rows, share=cfg.hindsight_share, success_terminates=ends)
         self.replay = ReplayBuffer(
             storage=LazyTensorStorage(cfg.buffer_steps // cfg.horizon, device=cfg.device),
-            transform=Compose(self._sampler(), hindsight),
+            transform=Compose(instantiate(cfg.hindsight), hindsight),
             batch_size=cfg.replay_episodes,
         )
 
@@ -135,9 +134,6 @@ class HERTrainer(Trainer):
         learner = {"loss": self.agent.loss, "optimizer": self.optimizer, "buffer": StoredItems(self.replay)}
         return super().components() | learner
 
-    def _sampler(self) -> Any:
-        return instantiate(self.cfg.hindsight)
-
 
 def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agent]:
     """Create the encoder of observation and goal, and the agent.
@@ -149,14 +145,6 @@ def make_networks(cfg: DictConfig, env: EnvBase) -> tuple[TensorDictModule, Agen
     join = make_normalizer(env, cfg.input_clip) if cfg.normalize else Join()
     encode = TensorDictModule(join, ["observation", "desired_goal"], ["features"]).to(cfg.device)
     return encode, instantiate(cfg.agent)(env, sum(sizes), cfg.hidden_sizes, cfg.device)
-
-
-class Join(nn.Module):
-    """Concatenate observation and goal without normalisation."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Concatenate along the last dimension."""
-        return torch.cat(inputs, -1)
 
 
 def bound_targets(loss: LossModule, task: GoalTask, gamma: float, success_terminates: bool) -> None:
