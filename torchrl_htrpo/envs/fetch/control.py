@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from tensordict import TensorDictBase
@@ -19,30 +19,10 @@ _STEPS = (0.1, 1.0)  # sizes by which one action changes the velocity
 _AXES = {"reach": 3, "push": 2, "slide": 2}  # x, y, and z only where the hand may leave the table
 
 
-class ControlScheme(Protocol):
-    """Protocol: translate the actions of ``N`` worlds into commands ``[N, 4]`` for the physics.
-
-    Args:
-        extra_size: length of what :meth:`extra` appends to the observation.
-    """
-
-    extra_size: int
-
-    def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
-        """Spec of the action."""
-
-    def reset(self, mask: Tensor) -> None:
-        """Reset the state of the masked worlds, ``[N]`` bool."""
-
-    def command(self, action: Any) -> Tensor:
-        """Compute the commands ``[N, 4]`` for actions: a tensor, or a tensordict of the action's parts."""
-
-    def extra(self) -> Tensor:
-        """State ``[N, extra_size]`` that the observation must include for the task to be Markov."""
-
-
 class DisplacementControl:
-    """The action is the command: displacement of the hand in units of 5 cm, and the finger command.
+    """Translate actions into commands ``[N, 4]``: displacement of the hand in units of 5 cm, and the finger command.
+
+    The action is the command. Other schemes override what differs.
 
     Args:
         num_envs: number of worlds ``N``.
@@ -57,24 +37,25 @@ class DisplacementControl:
     Source: `Multi-Goal Reinforcement Learning <https://arxiv.org/abs/1802.09464>`_, Section 1.1.
     """
 
+    #: Length of what :meth:`extra` appends to the observation.
     extra_size = 0
 
     def __init__(self, num_envs: int, device: torch.device | None = None) -> None:
         self._nothing = torch.zeros(num_envs, 0, dtype=torch.float64, device=device)
 
     def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
-        """Actions in ``[-1, 1]``, ``[N, 4]``."""
+        """Spec of the action: in ``[-1, 1]``, ``[N, 4]``."""
         return Bounded(-1.0, 1.0, shape=(num_envs, 4), dtype=dtype, device=device)
 
     def reset(self, mask: Tensor) -> None:
-        """Do nothing: this scheme has no state."""
+        """Reset the state of the masked worlds, ``[N]`` bool; this scheme has none."""
 
-    def command(self, action: Tensor) -> Tensor:
-        """Return the action unchanged."""
+    def command(self, action: Any) -> Tensor:
+        """Compute the commands ``[N, 4]`` for actions: a tensor, or a tensordict of the action's parts."""
         return action
 
     def extra(self) -> Tensor:
-        """Return an empty tensor ``[N, 0]``: this scheme has no state."""
+        """State ``[N, extra_size]`` that the observation must include for the task to be Markov."""
         return self._nothing
 
 
@@ -103,13 +84,13 @@ class GripperControl(DisplacementControl):
         gripper = Categorical(2, shape=(num_envs,), dtype=torch.int64, device=device)
         return Composite(motion=motion, gripper=gripper, shape=(num_envs,), device=device)
 
-    def command(self, action: TensorDictBase) -> Tensor:  # type: ignore[override]
+    def command(self, action: TensorDictBase) -> Tensor:
         """The displacement, and -1 or 1 for the fingers."""
         motion = action.get("motion")
         return torch.cat((motion, 2 * action.get("gripper").unsqueeze(-1).to(motion.dtype) - 1), -1)
 
 
-class VelocityControl:
+class VelocityControl(DisplacementControl):
     """Discrete velocity-difference control: an action changes the hand's velocity along one axis.
 
     The velocity, in units of 5 cm per action and clipped to ``[-1, 1]``, is kept between actions and starts at
@@ -139,6 +120,7 @@ class VelocityControl:
     extra_size = 4
 
     def __init__(self, task: TaskName, num_envs: int, device: torch.device | None = None) -> None:
+        super().__init__(num_envs, device)
         if task not in _AXES:
             raise ValueError(refusal(self, "task", "a task with discrete control", task, _AXES))
         axes = torch.eye(4, dtype=torch.float64, device=device)[: _AXES[task]]
@@ -163,21 +145,8 @@ class VelocityControl:
         return self.velocity
 
 
-def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch.device) -> ControlScheme:
-    """Create the control scheme of a task.
-
-    Args:
-        name: ``"continuous"``, ``"discrete"`` or ``"mixed"``.
-        task: the task.
-        num_envs: number of worlds.
-        device: where commands are computed.
-
-    Returns:
-        The scheme.
-
-    Raises:
-        ValueError: if there is no such scheme for the task.
-    """
+def make_control(name: ControlName, task: TaskName, num_envs: int, device: torch.device) -> DisplacementControl:
+    """Create the control scheme of a task; raise a ValueError if the task has no such scheme."""
     if name not in CONTROL_NAMES:
         raise ValueError(refusal("FetchEnv", "control", "the name of a control scheme", name, CONTROL_NAMES))
     if name == "discrete":

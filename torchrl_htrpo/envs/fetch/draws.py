@@ -7,26 +7,16 @@ from torch import Tensor
 
 from torchrl_htrpo.envs.fetch.model import FetchModel
 from torchrl_htrpo.envs.fetch.streams import uniform
-from torchrl_htrpo.envs.fetch.tasks import (
-    AIR_HEIGHT,
-    AIR_SHARE,
-    OBJECT_CLEARANCE,
-)
+from torchrl_htrpo.envs.fetch.tasks import AIR_HEIGHT, AIR_SHARE, OBJECT_CLEARANCE
 
 _GOAL, _OBJECT = 0, 1  # random streams of an episode
 _CANDIDATES = 128  # a candidate is accepted with probability > 0.21, so all fail with probability below 4e-14
 
 
 def draw_objects(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
-    """Sample object starts: uniform in a square around the gripper, outside the clearance circle.
+    """Sample object starts ``[N, 2]`` in metres: in a square around the gripper, outside the clearance circle.
 
-    Args:
-        model: the task's model.
-        seed: seed of the environment.
-        episode: episodes begun by each world, ``[N]`` int64.
-
-    Returns:
-        Object positions in the plane, ``[N, 2]`` float64 in metres.
+    The numbers depend on the seed of the environment and the episodes begun by each world, ``[N]`` int64.
     """
     width = model.task.obj_range
     offset = uniform(seed, episode, _OBJECT, 2 * _CANDIDATES).unflatten(-1, (_CANDIDATES, 2)) * (2 * width) - width
@@ -37,16 +27,7 @@ def draw_objects(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
 
 
 def draw_goals(model: FetchModel, seed: int, episode: Tensor) -> Tensor:
-    """Sample goals: in a box around the gripper, or on (for some tasks also above) the table.
-
-    Args:
-        model: the task's model.
-        seed: seed of the environment.
-        episode: episodes begun by each world, ``[N]`` int64.
-
-    Returns:
-        Goals, ``[N, 3]`` float64 in metres.
-    """
+    """Sample goals ``[N, 3]`` in metres: in a box around the gripper, or on (for some tasks also above) the table."""
     task, device = model.task, episode.device
     draw = uniform(seed, episode, _GOAL, 5)
     goal = draw[:, :3] * (2 * task.target_range) - task.target_range

@@ -23,29 +23,17 @@ def make_engine(
     num_threads: int | None = None,
     device: torch.device | str | None = None,
 ) -> Engine:
-    """Create the worlds of a task on the named engine.
-
-    Args:
-        name: ``"mujoco"`` or ``"warp"``; or a ready engine, which is checked and passed through.
-        task: the task.
-        num_envs: number of worlds.
-        num_threads: threads, for ``"mujoco"`` only.
-        device: where the worlds live, for ``"warp"`` only. Defaults to the GPU if there is one.
-
-    Returns:
-        The engine.
-
-    Raises:
-        ValueError: if an argument is not one of its choices or not positive.
-        ImportError: if the engine's packages are not installed.
-    """
+    """Create the worlds of a task on an engine; for the arguments see :class:`FetchEnv`."""
     if task not in TASK_NAMES:
         raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
     for argument, value in (("num_envs", num_envs), ("num_threads", num_threads)):
         if value is not None:
             count("FetchEnv", argument, value)
     if not isinstance(name, str):
-        return _fitting(name, task, num_envs)
+        got = (name.model.task.name, name.num_worlds)
+        if got != (task, num_envs):
+            raise ValueError(refusal("FetchEnv", "engine", f"of task {task!r} with {num_envs} worlds", got))
+        return name
     if name == "mujoco":
         return MujocoEngine(load_model(TASKS[task]), num_envs, num_threads)
     if name != "warp":
@@ -56,10 +44,3 @@ def make_engine(
     from torchrl_htrpo.envs.fetch.warp_engine import WarpEngine  # noqa: PLC0415
 
     return WarpEngine(load_model(TASKS[task]), num_envs, device)
-
-
-def _fitting(engine: Engine, task: TaskName, num_envs: int) -> Engine:
-    got = (engine.model.task.name, engine.num_worlds)
-    if got != (task, num_envs):
-        raise ValueError(refusal("FetchEnv", "engine", f"of task {task!r} with {num_envs} worlds", got))
-    return engine
