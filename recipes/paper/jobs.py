@@ -82,7 +82,9 @@ def jobs_of(cfg: DictConfig) -> Iterator[Job]:
             # A system with a recipe of its own says all; else it is a preset of the task's recipe, or says what it is.
             chosen = own.get("overrides", [f"system={system}"])
             overrides = (*(() if "recipe" in own else base.overrides), *chosen, f"total_steps={steps}", *cfg.overrides)
-            yield Job(task, system, seed, own.get("recipe", base.recipe), overrides, Path(cfg.runs).absolute())
+            yield Job(
+                task, system, seed, own.get("recipe", base.get("recipe", "htrpo")), overrides, Path(cfg.runs).absolute()
+            )
 
 
 def rows_of(cfg: DictConfig) -> Iterator[tuple[str, str]]:
