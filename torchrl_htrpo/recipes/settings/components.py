@@ -43,17 +43,17 @@ def _fields(made: Any, keys: list[str], values: Mapping[str, Any]) -> Iterator[t
         if is_dataclass(default):
             yield key, default, field(default_factory=default)  # type: ignore[arg-type]
         else:
-            yield key, _type(key, argument.annotation, default), default
+            yield key, _type(key, argument.annotation), default
 
 
-def _type(key: str, hint: Any, default: Any) -> Any:
+def _type(key: str, hint: Any) -> Any:
     """The type of a key that OmegaConf checks: a number, a bool, a string, or an enumeration of choices."""
     for one in (hint, *get_args(hint)):
         if get_origin(one) is Literal:
             return StrEnum(key.capitalize(), list(get_args(one)))
         if one in (int, float, bool, str):
             return one
-    return type(default) if isinstance(default, (float, str)) else Any
+    return Any
 
 
 def parts(**heads: Any) -> Any:

@@ -33,8 +33,7 @@ MIXTURES = {
     "gmm": component("modules.GaussianMixtureHead", _MIXTURE),
     "tanh_gmm": component("modules.TanhGaussianMixtureHead", _MIXTURE),
 }
-_HGF: dict[str, Any] = {"num_goals": "${num_goals}", "resolution": 0.01}
-HGF = component("hindsight.HGFGoalSampler", "num_goals distance", **_HGF)
+HGF = component("hindsight.HGFGoalSampler", "num_goals distance", num_goals="${num_goals}", resolution=0.01)
 ORIGINAL = component("hindsight.OriginalGoalSampler", beside=None)
 GOALS = {
     "hgf": HGF,
@@ -81,7 +80,7 @@ IN_BOX = component("hydra.utils.get_method", partial=False, path="torchrl_htrpo.
 HINDSIGHT = {  # of HER
     "future": FUTURE,
     "final": component("hindsight.FinalGoalSampler", partial=False),
-    "hgf": component("hindsight.HGFGoalSampler", "num_goals distance", partial=False, **_HGF),  # among all drawn goals
+    "hgf": HGF(_partial_=False),  # among the achieved goals of all drawn episodes
     "future_in_region": FUTURE(region=IN_BOX()),  # HGF's filter, where a later goal passes it
 }
 
