@@ -1,4 +1,4 @@
-"""What every test starts from: a seed, one thread, log-probabilities per action, and the devices there are."""
+"""Shared fixtures: a seed, one thread, one log-probability for each action, and the devices of this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.load_profile("htrpo")
 
 @pytest.fixture(autouse=True)
 def same_start() -> Iterator[None]:
-    """The same random numbers, one thread and kind of product, and no summing of composite log-probabilities."""
+    """Seed, use one thread and one matmul precision, and do not sum composite log-probabilities."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     products = torch.backends.mkldnn.matmul

@@ -1,4 +1,4 @@
-"""The published update rule once more: slow, obvious, in float64, and independent of the library.
+"""Reference implementation of the published update rule: slow, simple, in float64, independent of the library.
 
 Nothing here imports from the package. Loops run over goals, trajectories and steps as the equations do; curvature is a
 dense matrix; networks are written out. Equation numbers are those of arXiv 1907.12439.
@@ -128,7 +128,7 @@ def relabel(
 
 
 def cumulative_ratio(new: Tensor, old: Tensor, mask: Tensor) -> Tensor:
-    """Products of probability ratios up to each step ``[G, N, T]``; 0 where nothing lives."""
+    """Products of probability ratios up to each step ``[G, N, T]``; 0 on dead steps."""
     ratio = torch.zeros_like(new)
     for j, i in _pairs(mask):
         product = 1.0

@@ -99,7 +99,7 @@ def test_unweighted_ratios_too_large_for_a_float_never_spoil_the_parameters():
 
 @pytest.mark.parametrize("key", ["observation", "action_log_prob", ("next", "achieved_goal")])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_number_that_is_none_is_refused_by_name_on_the_way(key, bad):
+def test_nan_is_refused_by_name_in_every_stage(key, bad):
     actor = actor_with("gaussian")
     before = flat(actor)
     batch = trajectories(4, 5, actor=actor).clone()
@@ -110,7 +110,7 @@ def test_a_number_that_is_none_is_refused_by_name_on_the_way(key, bad):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_spoilt_policy_is_a_status_or_an_error_and_stays_as_it_is(bad):
+def test_a_policy_with_nan_gives_a_status_or_an_error_and_is_not_changed(bad):
     actor = actor_with("gaussian")
     batch = prepared(trajectories(4, 5, actor=actor), actor, critic_of())
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_ten_thousand_fold_log_ratios_over_long_episodes_leave_every_number_fini
     assert flat(actor).isfinite().all() and isinstance(result.status, StepStatus)
 
 
-def test_weights_that_collapse_onto_one_trajectory_are_counted_and_told_and_the_step_stays_in_its_region():
+def test_weights_on_one_trajectory_are_reported_and_the_step_stays_in_its_region():
     actor = actor_with("gaussian")
     collected = trajectories(6, 5, actor=actor, values=30)
     collected["action_log_prob"][2] -= 200.0  # the third alone could have been meant for any other goal
@@ -239,7 +239,7 @@ def test_identical_achieved_goals_are_one_goal_however_many_are_asked_for(sample
     assert isinstance(step(batch, actor).status, StepStatus) and flat(actor).isfinite().all()
 
 
-def test_an_empty_trust_region_refuses_the_step_with_its_reason_told():
+def test_a_radius_too_small_for_any_step_is_reported_with_the_reason():
     actor = actor_with("gaussian")
     before = flat(actor)
     batch = prepared(trajectories(6, 5, actor=actor), actor, critic_of())

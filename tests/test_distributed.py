@@ -1,4 +1,4 @@
-"""Rows spread over processes: each takes the step that one process with all rows takes."""
+"""Rows in several processes: each takes the step of one process with all rows."""
 
 from __future__ import annotations
 

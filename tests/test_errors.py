@@ -1,4 +1,4 @@
-"""One wording for every refusal."""
+"""Error messages have one form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchrl_htrpo._errors import refusal, require
 
 
 class Thing:
-    """Something that refuses."""
+    """An owner of errors."""
 
 
 def test_a_refusal_names_who_what_expected_got_and_choices():

@@ -1,4 +1,4 @@
-"""Drawn rows estimate weighted sums without bias, and lose no row that matters."""
+"""RowSampler: weighted sums over drawn rows are unbiased, and rows with a large contribution are always drawn."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_sums_over_drawn_rows_are_unbiased(priority, uniform_share):
     assert abs(sums.mean().item() - live_sum(batch)) < 4 * error.item() and error > 0
 
 
-def test_over_all_offsets_a_row_comes_as_often_as_its_weight_is_divided_by(monkeypatch):
+def test_the_expected_number_of_draws_of_a_row_is_the_divisor_of_its_weight(monkeypatch):
     batch, sampler, counts, scale = weighted(), RowSampler(7), torch.zeros(60), torch.zeros(60).double()
     for k in range(2000):
         offset = torch.tensor((k + 0.5) / 2000, dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_over_all_offsets_a_row_comes_as_often_as_its_weight_is_divided_by(monke
     assert torch.allclose(counts.double(), scale, atol=1.5e-3)
 
 
-def test_a_row_expected_k_times_comes_at_least_k_times_rounded_down():
+def test_a_row_expected_k_times_is_drawn_at_least_floor_k_times():
     batch = weighted()
     mask = batch["collector", "mask"]
     priority = torch.where(mask, contribution(batch), 0)
@@ -69,7 +69,7 @@ def test_the_uniform_share_bounds_the_largest_new_weight():
     assert rows["importance_weight"].max() <= largest * batch["collector", "mask"].sum() / (16 * 0.5) + 1e-12
 
 
-def test_without_a_budget_every_live_row_comes_once():
+def test_without_a_budget_every_live_row_is_taken_once():
     batch = weighted()
     rows, mask = RowSampler(None)(batch), batch["collector", "mask"]
     assert torch.equal(rows["index"], batch["index"][mask])
@@ -77,7 +77,7 @@ def test_without_a_budget_every_live_row_comes_once():
 
 
 @pytest.mark.parametrize("num_rows", [7, 1000, None])
-def test_several_draws_are_those_of_as_many_calls(num_rows):
+def test_draws_equal_repeated_calls(num_rows):
     batch = weighted()
     calls, draws = (RowSampler(num_rows, generator=torch.Generator().manual_seed(3)) for _ in range(2))
     several = list(draws.draws(batch, 4))
@@ -85,20 +85,20 @@ def test_several_draws_are_those_of_as_many_calls(num_rows):
     assert num_rows != 7 or not bitwise_equal(several[0], several[1])
 
 
-def test_what_is_done_to_one_draw_does_not_show_in_the_next():
+def test_changing_one_draw_does_not_change_the_next():
     for num_rows in (7, None):
         first, second = RowSampler(num_rows).draws(weighted(), 2)
         first["importance_weight"] = torch.zeros_like(first["importance_weight"])
         assert second["importance_weight"].any()
 
 
-def test_gradients_are_on_between_draws():
+def test_gradients_are_enabled_between_draws():
     for _ in RowSampler(7).draws(weighted(), 2):
         assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("spare", [0, 1, 1000])
-def test_a_budget_for_more_rows_than_live_takes_each_once_with_its_weight(spare):
+def test_a_budget_above_the_live_rows_takes_each_once_with_its_weight(spare):
     batch = weighted()
     rows, mask = RowSampler(int(batch["collector", "mask"].sum()) + spare)(batch), batch["collector", "mask"]
     assert torch.equal(rows["index"], batch["index"][mask])
@@ -106,7 +106,7 @@ def test_a_budget_for_more_rows_than_live_takes_each_once_with_its_weight(spare)
 
 
 @pytest.mark.parametrize("budget", [60, 70, 50])
-def test_without_waiting_masked_rows_fill_up_a_budget_for_more_rows_than_live(budget):
+def test_with_checks_off_masked_rows_fill_up_a_budget_above_the_live_rows(budget):
     batch = weighted(live_share=0.7)
     expected, live = RowSampler(budget)(batch), batch["collector", "mask"]
     assert live.sum() <= 50
@@ -118,7 +118,7 @@ def test_without_waiting_masked_rows_fill_up_a_budget_for_more_rows_than_live(bu
     assert bitwise_equal(rows[rows["collector", "mask"]], expected)
 
 
-def test_without_waiting_the_same_rows_are_drawn():
+def test_with_checks_off_the_same_rows_are_drawn():
     batch = weighted()
     draws = []
     for mode in ("sync", "off"):
@@ -127,7 +127,7 @@ def test_without_waiting_the_same_rows_are_drawn():
     assert bitwise_equal(*draws)
 
 
-def test_a_budget_one_short_of_the_live_rows_is_kept():
+def test_a_budget_one_below_the_live_rows_is_kept():
     batch = weighted()
     budget = int(batch["collector", "mask"].sum()) - 1
     assert len(RowSampler(budget)(batch)) == budget
@@ -149,7 +149,7 @@ def test_a_batch_without_live_rows_gives_no_rows():
     assert len(RowSampler(8)(batch)) == len(RowSampler(None)(batch)) == 0
 
 
-def test_a_tick_on_the_edge_never_draws_a_row_of_no_probability(monkeypatch):
+def test_a_row_of_probability_zero_is_never_drawn(monkeypatch):
     batch = weighted((4,), 1.0)
     batch["advantage"] = torch.tensor([[0.0], [1.0], [0.0], [1.0]], dtype=torch.float64)
     batch["importance_weight"].fill_(1.0)
@@ -157,7 +157,7 @@ def test_a_tick_on_the_edge_never_draws_a_row_of_no_probability(monkeypatch):
     assert RowSampler(2, uniform_share=0.0)(batch)["index"].tolist() == [1, 3]
 
 
-def test_the_input_stays_as_it_was_and_a_seed_repeats_the_draw():
+def test_the_input_is_unchanged_and_a_seed_repeats_the_draw():
     batch = weighted()
     before = batch.clone()
     draws = [RowSampler(8, generator=torch.Generator().manual_seed(2))(batch) for _ in range(2)]
@@ -165,7 +165,7 @@ def test_the_input_stays_as_it_was_and_a_seed_repeats_the_draw():
 
 
 @pytest.mark.parametrize("key", ["importance_weight", "advantage"])
-def test_values_that_are_not_finite_are_refused_where_they_live(key):
+def test_non_finite_values_on_live_steps_are_refused(key):
     batch = weighted()
     batch[key][~batch["collector", "mask"]] = torch.nan
     RowSampler(8)(batch)

@@ -1,4 +1,4 @@
-"""Chunks and masks change where a function is evaluated, never what it says."""
+"""map_rows: chunks and masks do not change the values."""
 
 from __future__ import annotations
 

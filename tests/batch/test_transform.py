@@ -1,4 +1,4 @@
-"""Every batch transform is at home in all of TorchRL's containers, and nowhere in an environment."""
+"""Batch transforms work in TorchRL's containers and refuse to work in an environment."""
 
 from __future__ import annotations
 

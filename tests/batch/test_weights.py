@@ -1,4 +1,4 @@
-"""Weights of rows: given ones, equal ones, none where the mask says so."""
+"""Weights of rows: given or equal, and 0 on masked rows."""
 
 from __future__ import annotations
 

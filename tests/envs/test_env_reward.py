@@ -14,7 +14,7 @@ from torchrl_htrpo.envs import BitFlipEnv, GoalTask, WithinDistance, make_goal_e
 
 
 class Rewarded(Walk):
-    """Pays for being near, less a cost; or whatever it is told."""
+    """Reward nearness less a cost, or use a given reward function."""
 
     def __init__(self, compute=None, **kwargs):
         super().__init__(**kwargs)
@@ -70,11 +70,11 @@ def test_goals_of_a_relabelled_batch_broadcast():
         (Rewarded(lambda a, d, i: -np.linalg.norm(a - d, axis=-1)), ValueError, "reached must be given"),
     ],
 )
-def test_an_environment_that_says_no_success_is_refused(env, error, said):
+def test_an_environment_without_a_success_criterion_is_refused(env, error, said):
     with pytest.raises(error, match=said):
         GoalTask.from_gymnasium(env)
 
 
-def test_a_reward_that_reads_info_needs_to_be_told_what_reached_is():
+def test_a_reward_that_reads_info_needs_a_success_criterion():
     with pytest.raises(ValueError, match="GoalTask: reached must be given with info_keys"):
         GoalTask.from_gymnasium(Rewarded(), info_keys=["cost"])

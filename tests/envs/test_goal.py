@@ -1,4 +1,4 @@
-"""What a goal is, when it is reached, and what that is worth."""
+"""Goal tasks: success criteria and rewards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of an environment's randomness is all that its coming episodes depend on."""
+"""The random state of an environment determines its later episodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(request):
         env.close(raise_if_closed=False)
 
 
-def test_another_environment_goes_on_with_the_state_of_the_first(make):
+def test_another_environment_continues_from_the_state_of_the_first(make):
     env, other = make(0), make(7)
     env.reset()
     state = env.rng_state()
@@ -40,7 +40,7 @@ def test_another_environment_goes_on_with_the_state_of_the_first(make):
     assert torch.equal(goals(other), expected)
 
 
-def test_the_state_does_not_move_with_the_environment(make):
+def test_a_saved_state_is_a_copy(make):
     env = make(0)
     state = env.rng_state()
     before = {key: value.clone() for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""What a batch had to teach is counted, and told when it was nothing."""
+"""Metrics of relabelled batches, and warnings about batches that allow no update."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def told():
     torchrl_logger.removeHandler(handler)
 
 
-def test_a_batch_that_teaches_says_nothing(told):
+def test_a_useful_batch_gives_no_warning(told):
     weight = torch.rand(2, 3, 4) + 0.5
     figures = HindsightMetrics(GoalTask(EqualGoals()))(batch(weight), StepStatus.ACCEPTED)
     assert figures["hindsight/ess"] == pytest.approx(oracles.effective_sample_size(weight))
@@ -52,7 +52,7 @@ def test_a_batch_that_teaches_says_nothing(told):
     assert figures["hindsight/live_share"] == 1
 
 
-def test_solved_is_what_reached_its_goal_on_a_live_step_and_nothing_else():
+def test_solved_pairs_reach_their_goal_on_a_live_step():
     found = batch(torch.ones(2, 3, 4))
     found["next", "achieved_goal"][0, 0, 3] = found["next", "achieved_goal"][0, 1, 3] = 1.0
     found["collector", "mask"][0, 1, 3] = False
@@ -65,7 +65,7 @@ def test_a_single_trajectory_needs_no_dimension_of_its_own():
     assert figures == HindsightMetrics(GoalTask(EqualGoals()))(batch(weight.unsqueeze(1)))
 
 
-def test_weights_that_rest_on_one_trajectory_are_told_once(told):
+def test_weights_on_one_trajectory_are_warned_of_once(told):
     weight = torch.full((2, 3, 4), 1e-12)
     weight[:, 1] = 1.0
     watch = HindsightMetrics(GoalTask(EqualGoals()))
@@ -73,7 +73,7 @@ def test_weights_that_rest_on_one_trajectory_are_told_once(told):
     assert len(told) == 1 and "rest on one trajectory" in told[0]
 
 
-def test_no_goals_and_refused_steps_are_told_with_the_advice(told):
+def test_missing_goals_and_refused_steps_are_warned_of_with_advice(told):
     watch = HindsightMetrics(GoalTask(EqualGoals()))
     nothing = batch(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4, dtype=torch.bool))
     for status in (StepStatus.NO_ROWS, StepStatus.NO_ROWS, StepStatus.OUT_OF_REGION):

@@ -1,4 +1,4 @@
-"""A policy's figures: what its head says of a batch, and one warning."""
+"""PolicyMetrics: the metrics of the head, and one warning for each problem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def warned(monkeypatch, caplog):
 
 
 def written(logits, scale, size=1):
-    """What a mixture of one dimension would have written in each state."""
+    """Parameters that a one-dimensional mixture writes in each state."""
     loc = torch.zeros(len(logits), len(logits[0]), size)
     entries = {"logits": torch.tensor(logits), "scale": torch.tensor(scale).unsqueeze(-1), "loc": loc}
     return TensorDict(entries, batch_size=len(logits))
@@ -33,14 +33,14 @@ def mixture(**kwargs):
 
 
 @pytest.mark.parametrize("head", ALL_HEADS)
-def test_every_policy_may_be_watched(head):
+def test_every_head_has_metrics(head):
     actor = actor_with(head)
     figures = PolicyMetrics(actor)(trajectories(actor=actor))
     assert all(isinstance(value, float) and name.startswith("policy/") for name, value in figures.items())
     assert bool(figures) == (head in {"gaussian", "recurrent", "mixture", "tanh_mixture", "mixed"})
 
 
-def test_a_mixture_tells_of_collapsed_scales_and_weights():
+def test_a_mixture_reports_collapsed_scales_and_weights():
     batch = written([[0.0, 0.0], [0.0, 0.0]], [[0.1, 0.5], [0.1, 0.1]])
     figures = PolicyMetrics(mixture(min_scale=0.1))(batch)
     assert figures == pytest.approx({"policy/collapsed_share": 0.75, "policy/idle_share": 0, "policy/components": 2})
@@ -56,7 +56,7 @@ def test_steps_outside_the_mask_do_not_count():
     assert PolicyMetrics(mixture())(batch)["policy/collapsed_share"] == 0
 
 
-def test_each_wrong_is_warned_of_once(warned):
+def test_each_problem_is_warned_of_once(warned):
     watch, batch = PolicyMetrics(mixture(min_scale=0.1)), written([[0.0, -9.0]], [[0.1, 0.5]])
     watch(written([[0.0, 0.0]], [[0.3, 0.5]]))
     assert not warned.messages
@@ -67,7 +67,7 @@ def test_each_wrong_is_warned_of_once(warned):
     assert "(policy/idle_share = 0.5)" in warned.messages[1]
 
 
-def test_a_head_of_parts_speaks_for_its_parts(warned):
+def test_a_mixed_head_reports_the_metrics_of_its_parts(warned):
     head = MixedHead({"gear": CategoricalHead(2), "push": GaussianMixtureHead(1, 2, min_scale=0.5, init_scale=0.5)})
     actor = make_actor(head, 5)
     with torch.no_grad():
@@ -79,6 +79,6 @@ def test_a_head_of_parts_speaks_for_its_parts(warned):
     )
 
 
-def test_a_policy_without_a_head_or_with_one_that_says_nothing_has_no_figures():
+def test_a_policy_without_a_head_or_without_metrics_reports_none():
     assert PolicyMetrics(make_actor(CategoricalHead(2), 4))(TensorDict(logits=torch.zeros(2))) == {}
     assert PolicyMetrics(torch.nn.Linear(1, 1))(TensorDict()) == {}

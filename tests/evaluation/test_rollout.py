@@ -42,13 +42,13 @@ def test_as_many_whole_episodes_as_asked_for(env, actor, episodes):
     assert batch["next", "done"][:, -1].all() and not batch["next", "done"][:, :-1].any()
 
 
-def test_actions_are_the_likeliest_whatever_the_caller_explores(env, actor):
+def test_actions_are_greedy_whatever_the_exploration_type_outside(env, actor):
     with set_exploration_type(ExplorationType.RANDOM):
         batch = collect_episodes(env, actor, 6, BITS)
     assert torch.equal(batch["action"], batch["logits"].argmax(-1))
 
 
-def test_sampled_actions_may_be_examined_and_leave_the_random_numbers_alone(env, actor):
+def test_sampled_actions_can_be_evaluated_without_changing_the_random_state(env, actor):
     arguments = {"episodes": 40, "horizon": BITS, "seed": 3, "exploration": ExplorationType.RANDOM}
     before = torch.get_rng_state()
     first, again = (evaluate(env, actor, env.task(), **arguments) for _ in range(2))
@@ -68,7 +68,7 @@ def test_a_seed_makes_every_evaluation_meet_the_same_goals_and_none_does_not(env
     assert not torch.equal(*goals)
 
 
-def test_a_policy_that_solves_the_task_is_seen_to():
+def test_a_policy_that_solves_the_task_has_success_one():
     env = BitFlipEnv(BITS, num_envs=8, seed=0)
     figures = evaluate(env, solver(), env.task(), episodes=32, horizon=BITS, seed=0)
     assert figures.success == 1.0 and figures.success_high == 1.0 and figures.episodes == 32
@@ -93,7 +93,7 @@ def test_hand_counted_episodes():
     assert 0.3 < figures.success_low < 0.75 < figures.success_high < 1
 
 
-def test_of_a_row_in_which_an_episode_ends_early_only_that_one_counts():
+def test_only_the_first_episode_of_a_row_counts():
     done = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]).bool().unsqueeze(-1)
     episodes = by_hand()
     episodes["next", "done"] = done
@@ -115,7 +115,7 @@ def test_all_figures_go_to_a_logger_as_numbers():
     assert all(isinstance(value, float) for value in metrics.values())
 
 
-def test_a_seeded_evaluation_leaves_the_episodes_to_come_as_they_were(env, actor):
+def test_a_seeded_evaluation_does_not_change_later_episodes(env, actor):
     state = env.rng_state()
     expected = env.reset()["desired_goal"]
     env.set_rng_state(state)
@@ -123,7 +123,7 @@ def test_a_seeded_evaluation_leaves_the_episodes_to_come_as_they_were(env, actor
     assert torch.equal(env.reset()["desired_goal"], expected)
 
 
-def test_the_noise_of_sampled_actions_is_not_that_of_the_goals():
+def test_the_noise_of_actions_is_independent_of_the_goals():
     drawn = []
 
     def act(goal):

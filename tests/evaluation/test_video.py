@@ -15,7 +15,7 @@ from torchrl_htrpo.modules import CategoricalHead, GaussianHead, make_actor
 
 
 class Drawn(BitFlipEnv):
-    """Draws each of its pictures in another grey, and remembers what size was asked for."""
+    """Render each picture in another grey, and store the requested size."""
 
     pictures = 0
 
@@ -40,7 +40,7 @@ def test_every_step_of_every_episode_is_a_picture_in_order(tmp_path, actor):
 
 
 @pytest.mark.parametrize("exploration", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
-def test_the_policy_is_asked_for_the_action_that_was_meant(tmp_path, actor, exploration):
+def test_the_exploration_type_is_passed_to_the_policy(tmp_path, actor, exploration):
     asked = []
     actor.register_forward_hook(lambda *_: asked.append(exploration_type()))
     record_gif(Drawn(4), actor, tmp_path / "policy.gif", episodes=1, horizon=4, size=16, exploration=exploration)

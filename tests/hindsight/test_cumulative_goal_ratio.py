@@ -96,7 +96,7 @@ def test_chunks_do_not_change_the_weights(chunk_size):
     assert torch.allclose(whole, chunked, atol=1e-14) and whole.any()
 
 
-def test_the_input_stays_as_it_was():
+def test_the_input_is_unchanged():
     actor = actor_with("gaussian")
     batch = relabelled(actor)
     before = batch.clone()
@@ -148,7 +148,7 @@ def test_a_batch_without_live_steps_has_no_weight_and_no_nan():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_collected_log_probs_that_are_not_finite_are_refused_where_they_live(bad):
+def test_non_finite_collected_log_probs_on_live_steps_are_refused(bad):
     actor = actor_with("gaussian")
     batch = relabelled(actor, lengths=[2, 5, 5, 5]).clone()
     batch["action_log_prob"][:, 0, 4] = bad
@@ -198,7 +198,7 @@ def composite_actor():
     )
 
 
-def test_a_composite_action_weighs_by_the_sum_of_its_parts():
+def test_the_log_prob_of_a_composite_action_is_the_sum_of_its_parts():
     with set_composite_lp_aggregate(True):
         actor = composite_actor()
         batch = relabelled(actor)
@@ -214,7 +214,7 @@ def test_a_composite_action_weighs_by_the_sum_of_its_parts():
         assert torch.allclose(out["importance_weight"], oracles.row_weights(rho, mask, 0.98), atol=1e-14)
 
 
-def test_a_composite_actor_that_scores_in_parts_is_refused():
+def test_a_composite_actor_with_several_log_probs_is_refused():
     with pytest.raises(
         ValueError, match=r"CumulativeGoalRatio: actor must be an actor that writes one .*composite_lp_agg"
     ):
@@ -262,7 +262,7 @@ def walks(count: int, right: float) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return moves, live, place
 
 
-def test_the_weights_estimate_expectations_over_all_walks_and_not_over_the_stragglers():
+def test_with_finished_included_the_weights_estimate_expectations_over_all_walks():
     """A weighted sum over live steps is the expectation under the new policy: its bias vanishes."""
     torch.manual_seed(0)
     chances = {"old": 0.5, "new": 0.8}
@@ -281,7 +281,7 @@ def test_the_weights_estimate_expectations_over_all_walks_and_not_over_the_strag
     assert estimates["exclude"][3] > 2 * truth[3]
 
 
-def test_a_finished_trajectory_keeps_its_share_and_one_that_never_lived_has_none():
+def test_finished_trajectories_keep_their_share_and_never_live_ones_have_none():
     live = torch.tensor([[[True, False], [True, True], [False, False]]])
     log_ratio = torch.where(live, torch.tensor([[[3.0, 9.0], [1.0, 2.0], [5.0, 5.0]]]), 1).log()
     included, excluded = (
@@ -292,7 +292,7 @@ def test_a_finished_trajectory_keeps_its_share_and_one_that_never_lived_has_none
     assert excluded == [pytest.approx([0.75, 0.25, 0]), pytest.approx([0, 1.0, 0])]
 
 
-def test_what_becomes_of_finished_trajectories_is_one_of_two_things():
+def test_an_unknown_choice_of_finished_is_refused():
     with pytest.raises(ValueError, match="CumulativeGoalRatio: finished must be one of the choices, got 'dropped'"):
         CumulativeGoalRatio(actor_with("categorical"), finished="dropped")
 
@@ -305,7 +305,7 @@ def test_a_discount_that_leaves_no_weights_is_refused(gamma, normalization):
 
 @pytest.fixture
 def told(caplog):
-    """What the library's logger says."""
+    """Messages of the library's logger."""
     torchrl_logger.addHandler(caplog.handler)
     yield caplog
     torchrl_logger.removeHandler(caplog.handler)
@@ -319,7 +319,7 @@ def goal_batch(actor, exploration):
 
 
 def own_actor():
-    """As the documentation of TorchRL makes one: greedy unless told to explore."""
+    """An actor as in TorchRL's documentation: greedy by default."""
     network = TensorDictModule(
         nn.Sequential(nn.Linear(2, 4), NormalParamExtractor()), in_keys=["desired_goal"], out_keys=["loc", "scale"]
     )
@@ -347,7 +347,7 @@ def test_only_batches_without_exploration_are_warned_of(told, head, exploration)
 
 
 @pytest.mark.parametrize("exploration", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
-def test_actions_in_parts_are_watched_too(told, exploration):
+def test_composite_actions_are_checked_for_exploration_too(told, exploration):
     env = GearShiftEnv(4, seed=0)
     head = MixedHead.of_sizes(action_features(env.action_spec), {"gear": CategoricalHead, "push": GaussianHead})
     actor = make_actor(head, env.observation_spec["observation"].shape[-1] + 1, (8,))

@@ -29,7 +29,7 @@ def test_scale_is_one_over_the_standard_deviation_of_the_original_goals():
     assert goal_scale(goals).tolist() == pytest.approx(oracles.density_scale(goals))
 
 
-def test_a_dimension_in_which_the_goals_do_not_vary_neither_counts_nor_vetoes():
+def test_a_dimension_in_which_the_goals_do_not_vary_is_ignored():
     goals = torch.tensor([[0.0, 0.42], [1.0, 0.42]])
     assert goal_scale(goals)[1] == 0 and varies(goals).tolist() == [True, False]
     assert in_box(torch.tensor([[0.5, 99.0], [1.5, 0.42]]), goals).tolist() == [True, False]
@@ -142,7 +142,7 @@ def test_weights_sum_to_one_for_each_goal_and_step_with_a_live_trajectory():
     assert not weights[~live].any()
 
 
-def test_weights_survive_ratios_no_float_can_hold():
+def test_weights_are_finite_for_ratios_beyond_the_float_range():
     total = torch.tensor([[[2000.0], [1990.0]]])
     weights = trajectory_weights(total, torch.ones(1, 2, 1, dtype=torch.bool))
     assert weights.flatten().tolist() == pytest.approx([1 / (1 + math.exp(-10)), 1 / (1 + math.exp(10))])
@@ -160,7 +160,7 @@ def test_compiled_and_eager_agree():
         assert torch.equal(ours, plain)
 
 
-def test_filtering_compiles_whole():
+def test_filtering_compiles_without_a_graph_break():
     candidates, originals = torch.randn(20, 2), torch.randn(5, 2)
     valid, inside, scale = torch.ones(20, dtype=torch.bool), in_box(candidates, originals), goal_scale(originals)
 
@@ -182,18 +182,18 @@ def test_filtering_compiles_whole():
     assert torch.equal(out[0], expected[0]) and torch.equal(out[1], expected[1])
 
 
-def test_where_only_impossible_ratios_are_left_nothing_weighs_and_nothing_is_nan():
+def test_weights_are_zero_where_every_ratio_is_zero():
     log_ratio = torch.tensor([[[0.0, 0.5], [-math.inf, -math.inf]]])
     live = torch.tensor([[[True, False], [True, True]]])
     assert torch.equal(trajectory_weights(log_ratio, live), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))
 
 
-def test_what_is_not_a_number_is_not_hidden():
+def test_nan_is_not_hidden():
     log_ratio, live = torch.tensor([[[math.nan], [0.0]]]), torch.ones(1, 2, 1, dtype=torch.bool)
     assert trajectory_weights(log_ratio, live).isnan().all()
 
 
-def test_the_nearest_goals_are_found_however_far_the_origin():
+def test_the_nearest_goals_are_found_far_from_the_origin():
     far = 1000 * torch.tensor([[2.0, 2.0]])  # of 30 candidates on a ring, one is next to the goal
     angle = torch.arange(30) / 5
     candidates = far + (1 + angle.unsqueeze(-1) / 10) * torch.stack((angle.cos(), angle.sin()), -1)

@@ -1,4 +1,4 @@
-"""Goals of a trajectory's own against a loop over its steps."""
+"""Goals of the same trajectory, compared with a loop over its steps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_final_goal_is_the_last_one_of_its_trajectory(batch):
 
 
 @given(batches())
-def test_goals_in_the_region_come_first_where_any_is_ahead(batch):
+def test_later_goals_in_the_region_are_preferred(batch):
     low, high = batch["desired_goal"].amin((0, 1)), batch["desired_goal"].amax((0, 1))
 
     def region(candidates, goals):
@@ -120,7 +120,7 @@ def test_nothing_is_written_but_the_goals(sampler):
     assert bitwise_equal(batch, before) and bitwise_equal(out.exclude("hindsight"), before)
 
 
-def test_it_runs_where_the_batch_is(device):
+def test_it_runs_on_the_device_of_the_batch(device):
     batch = trajectories().to(device)
     assert FutureGoalSampler(region=in_box)(batch)["hindsight", "goal"].device.type == device.type
 

@@ -1,4 +1,4 @@
-"""Goal samplers read two keys, write two, and choose only what was achieved."""
+"""Goal samplers read two keys, write two, and choose only achieved goals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows(goals):
 
 
 def chosen(batch):
-    """The goals a sampler says exist (shared by all steps)."""
+    """The goals that exist according to a sampler (shared by all steps)."""
     goal = batch["hindsight", "goal"]
     index = (0,) * (goal.dim() - 2)
     return goal[index][batch["hindsight", "goal_mask"][index]]

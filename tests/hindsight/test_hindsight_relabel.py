@@ -170,7 +170,7 @@ def test_truncation_stays_apart_from_termination():
     assert out["next", "truncated"].nonzero()[:, :3].tolist() == [[0, 1, 2], [1, 0, 2]]
 
 
-def test_the_original_success_ends_nothing_under_another_goal():
+def test_a_success_under_the_original_goal_does_not_end_other_pairs():
     batch = trajectories(1, 3)
     batch["achieved_goal"].fill_(9.0)
     batch["next", "achieved_goal"] = torch.tensor([[[1.0, 0], [2, 0], [3, 0]]]).double()
@@ -181,7 +181,7 @@ def test_the_original_success_ends_nothing_under_another_goal():
     assert out["next", "terminated"][:, 0, 2, 0].tolist() == [False, True]
 
 
-def test_the_authors_reading_of_time_limits_is_a_choice():
+def test_time_limits_can_terminate_as_in_the_authors_code():
     batch = trajectories(3, 4, lengths=[4, 2, 3])
     batch["next", "truncated"][2, 2] = batch["next", "done"][2, 2] = False  # collection broke off here: no time limit
     out = HindsightRelabel(GoalTask(EqualGoals()), time_limit_terminates=True)(
@@ -210,7 +210,7 @@ def test_goals_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_rewards_that_are_not_finite_are_refused_where_they_live(bad):
+def test_non_finite_rewards_on_live_steps_are_refused(bad):
     batch = with_goals(trajectories(values=1), torch.ones(1, 2).double())
     task = GoalTask(EqualGoals(), lambda td: td["next", "observation"][..., :1])
     batch["next", "observation"][2, 1, 0] = bad
@@ -236,7 +236,7 @@ def test_goals_of_single_steps_are_refused():
 
 
 @pytest.mark.parametrize("ends_at_success", [True, False])
-def test_being_caught_on_the_own_goal_is_being_caught_under_another_where_success_ends_nothing(ends_at_success):
+def test_a_failure_on_the_original_goal_is_one_under_every_goal_if_success_ends_nothing(ends_at_success):
     batch = trajectories(1, 3)
     batch["desired_goal"] = batch["next", "desired_goal"] = torch.ones(1, 3, 2).double()
     batch["next", "achieved_goal"] = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]]).double()

@@ -1,4 +1,4 @@
-"""Shared states: every number stands for the picture it replaced, padding for none."""
+"""ShareStates: every index refers to the picture that it replaced; padding has none."""
 
 from __future__ import annotations
 

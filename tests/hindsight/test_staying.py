@@ -1,4 +1,4 @@
-"""A task that asks to stay: pairs are not cut, and the rewards add up to being there at the end."""
+"""aim="stay": pairs are not cut, and the rewards sum to one for a success and one for being at the goal at the end."""
 
 from __future__ import annotations
 

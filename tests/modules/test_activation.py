@@ -18,7 +18,7 @@ def test_it_is_the_hyperbolic_tangent_to_rounding(dtype, error):
     assert (found.double() - POINTS.to(dtype).double().tanh()).abs().max() <= error
 
 
-def test_what_is_not_a_number_stays_so():
+def test_nan_stays_nan():
     assert Tanh()(torch.tensor([torch.nan])).isnan().all()
 
 

@@ -1,4 +1,4 @@
-"""A policy whose actions an environment would misread is refused, whatever the spec; one that fits is not."""
+"""check_actor refuses policies whose actions do not fit the environment's spec, and accepts the others."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def actor_of(head):
 
 
 @pytest.mark.parametrize("case", FITTING)
-def test_a_policy_that_fits_is_taken_and_moves_no_random_number(case):
+def test_a_fitting_policy_is_accepted_without_drawing_random_numbers(case):
     spec, head = FITTING[case]
     actor, env, state = actor_of(head()), Still(spec), torch.get_rng_state()
     check_actor(actor, env)
@@ -91,7 +91,7 @@ def test_indices_outside_their_space_are_refused_without_a_distribution():
         check_actor(TensorDictModule(act, ["desired_goal"], ["action"]), Still(Categorical(4)))
 
 
-def test_numbers_that_are_exactly_bits_are_taken_for_bits():
+def test_floats_that_are_exactly_0_or_1_are_accepted_as_bits():
     params = TensorDictModule(nn.Linear(2, 3), ["desired_goal"], ["logits"])
     draw = ProbabilisticTensorDictModule(
         ["logits"], ["action"], distribution_class=distributions.Bernoulli, return_log_prob=True
@@ -99,7 +99,7 @@ def test_numbers_that_are_exactly_bits_are_taken_for_bits():
     check_actor(ProbabilisticTensorDictSequential(params, draw), Still(Binary(3, dtype=torch.int8)))
 
 
-def test_a_mask_is_not_taken_for_none_allowed():
+def test_masks_are_true_in_the_checked_observation():
     class Masked(Still):
         def __init__(self):
             super().__init__(Categorical(4))

@@ -1,4 +1,4 @@
-"""Scoring actions, whoever acts."""
+"""Log-probabilities of given actions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_something_that_is_no_actor_is_refused():
 
 
 class Mute(Distribution):
-    """Draws, and cannot say how likely that was."""
+    """A distribution without log_prob."""
 
     def __init__(self, loc, scale):
         super().__init__(validate_args=False)

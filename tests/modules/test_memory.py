@@ -1,4 +1,4 @@
-"""A memory: the cell's last state under the goal of its row, with forward derivatives."""
+"""GoalMemory: the last state of the cell under the goal of its row, with forward derivatives."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_forward_derivatives_are_those_of_differences(cell):
 
 
 def test_torchs_fused_lstm_has_no_forward_derivatives_on_the_cpu():
-    """Why the cells are TorchRL's; should this fail one day, the fused ones may serve."""
+    """The reason for TorchRL's cells: when this fails, the fused ones can be used."""
     fused, x = nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)
     params = {name: leaf.detach() for name, leaf in fused.named_parameters()}
     with pytest.raises(NotImplementedError, match="forward AD"):

@@ -59,7 +59,7 @@ def test_the_critic_is_the_network_written_out():
     assert torch.allclose(value, oracles.mlp(list(critic.parameters()), x), atol=1e-12)
 
 
-def test_an_encoder_stands_before_the_layers():
+def test_an_encoder_comes_before_the_layers():
     normalizer = GoalNormalizer(3, 2).double()
     batch = trajectories()
     normalizer.update(batch["observation"], batch["desired_goal"])
@@ -89,7 +89,7 @@ def test_nested_input_and_action_keys():
     assert make_critic(5, in_keys=keys)(out)["state_value"].shape == (2, 1)
 
 
-def test_a_network_takes_any_number_of_inputs_its_joiner_takes():
+def test_a_network_takes_any_number_of_inputs_its_encoder_takes():
     net = GoalNetwork(nn.Linear(5, 1), GoalNormalizer(3, 2))
     assert net(torch.zeros(7, 3), torch.zeros(7, 2)).shape == (7, 1)
 
@@ -106,7 +106,7 @@ def test_compiled_and_eager_actors_agree():
     assert torch.equal(compiled(*inputs), mean(*inputs))
 
 
-def test_what_a_head_needs_to_know_of_an_action_spec():
+def test_the_size_of_a_head_is_read_from_the_action_spec():
     assert action_features(Categorical(8, shape=(5,))) == 8
     assert action_features(OneHot(6)) == 6
     assert action_features(Bounded(-1, 1, shape=(2, 4))) == 4

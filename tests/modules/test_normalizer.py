@@ -1,4 +1,4 @@
-"""Running statistics equal those of all inputs at once, and move only when told to."""
+"""Running statistics equal those of all inputs at once, and change only in update()."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels with a late goal: a state looked at once is the same as looked at in every row."""
+"""PixelGoalEncoder: encoding each picture once gives the features of encoding it in every row."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_numbers_stand_for_pictures_and_their_gradients_add_up(rows):
 
 
 @pytest.mark.parametrize("rows", [3, 50])
-def test_every_state_is_looked_at_once_at_most(rows):
+def test_every_picture_is_encoded_at_most_once(rows):
     net, looked = encoder(), []
     net.remember(pictures(8))
     net.trunk.register_forward_hook(lambda _, inputs, __: looked.append(len(inputs[0])))
@@ -68,13 +68,13 @@ def test_a_policy_and_a_critic_may_share_the_statistics_of_goals():
     encoder().update(torch.zeros(1, *SHAPE), torch.zeros(1, 2))  # without statistics there is nothing to do
 
 
-def test_states_are_no_part_of_a_network():
+def test_pictures_are_not_part_of_the_network():
     net = encoder()
     net.remember(pictures(4))
     critic = make_critic(net.num_features, (5,), encoder=net)
     assert not [name for name in critic.state_dict() if "states" in name]
 
 
-def test_numbers_without_states_are_refused():
+def test_indices_without_pictures_are_refused():
     with pytest.raises(RuntimeError, match="PixelGoalEncoder: states must be given"):
         encoder()(torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.float64))

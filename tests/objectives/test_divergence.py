@@ -199,7 +199,7 @@ def test_an_actor_without_log_prob_is_refused(loss_class):
 
 def test_the_base_class_leaves_the_divergence_to_its_children():
     class Nameless(DivergenceLoss):
-        """A divergence that says nothing."""
+        """A divergence without rows."""
 
         loss_name = "loss_nameless"
 

@@ -76,7 +76,7 @@ def test_an_unmasked_batch_ends_where_it_is_done():
     assert torch.equal(GoalVTrace()(one)["advantage"], GoalVTrace()(bare)["advantage"])
 
 
-def test_the_input_stays_as_it_was():
+def test_the_input_is_unchanged():
     batch = with_log_probs(relabelled([5, 2, 1, 4]))
     before = batch.clone()
     GoalVTrace()(batch)

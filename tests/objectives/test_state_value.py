@@ -1,4 +1,4 @@
-"""Every state's value, once: what TorchRL's estimators read must be what a loop would compute."""
+"""StateValue: each state is evaluated once, and TorchRL's estimators agree with a loop."""
 
 from __future__ import annotations
 

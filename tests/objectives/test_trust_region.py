@@ -64,7 +64,7 @@ def test_gauss_newton_products_equal_double_backward_and_the_dense_matrix(head, 
 
 
 @pytest.mark.parametrize("loss_class", [KLLoss, SampledKLLoss])
-def test_other_divergences_bend_by_their_own_hessian(loss_class):
+def test_other_divergences_use_their_own_hessian(loss_class):
     actor = actor_with("gaussian")
     objective = TrustRegionObjective(actor, divergence=loss_class)
     problem = objective.problem(batch_for(actor))
@@ -332,7 +332,7 @@ def test_a_missing_entry_is_named(missing):
 
 
 @pytest.mark.parametrize("divergence", [KLLoss, SampledKLLoss])
-def test_rows_for_the_curvature_are_what_a_hessian_is_taken_of(divergence):
+def test_the_hessian_is_taken_of_the_rows_for_the_curvature(divergence):
     actor = actor_with("gaussian")
     objective = TrustRegionObjective(actor, divergence=divergence)
     batch, other = batch_for(actor), batch_for(actor).exclude("advantage")
@@ -346,6 +346,6 @@ def test_rows_for_the_curvature_are_what_a_hessian_is_taken_of(divergence):
     assert not torch.allclose(ravel(both), ravel(own))
 
 
-def test_rows_of_no_weight_give_their_place_to_one_that_counts():
+def test_rows_of_weight_0_are_replaced_by_a_weighted_row():
     rows = TensorDict(x=torch.tensor([1.0, torch.inf, 3.0, torch.nan]), batch_size=[4])
     assert _safe(rows, torch.tensor([0.1, 0.0, 0.5, 0.0]))["x"].tolist() == [1.0, 3.0, 3.0, 3.0]

@@ -57,7 +57,7 @@ def test_what_is_reported_is_what_was_found():
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_a_relative_tolerance_does_not_feel_the_scale_of_the_problem(scale):
+def test_a_relative_tolerance_is_independent_of_the_scale_of_the_problem(scale):
     matrix, b = spd(8), torch.randn(8, dtype=torch.float64)
     solver = ConjugateGradient(50, tolerance=1e-3)
     found = solver(Dense(matrix), pieces(scale * b))
@@ -83,7 +83,7 @@ def test_a_product_that_is_known_is_not_computed_again():
     assert torch.equal(flat(found.x), flat(expected.x))
 
 
-def test_negative_curvature_stops_it_with_what_it_had():
+def test_negative_curvature_stops_with_the_last_iterate():
     matrix = torch.diag(torch.tensor([2.0, 1.0, -3.0, 0.5], dtype=torch.float64))
     b = torch.tensor([1.0, 1.0, 0.3, 1.0], dtype=torch.float64)
     found = ConjugateGradient(10)(Dense(matrix), pieces(b))
@@ -92,7 +92,7 @@ def test_negative_curvature_stops_it_with_what_it_had():
     torch.testing.assert_close(flat(found.residual), b - matrix @ flat(found.x))
 
 
-def test_negative_curvature_at_once_leaves_nothing():
+def test_negative_curvature_in_the_first_iteration_gives_zero():
     found = ConjugateGradient()(Dense(-torch.eye(4)), pieces(torch.ones(4)))
     assert (found.iterations, found.indefinite, found.x.sum(reduce=True).item()) == (0, True, 0.0)
 
@@ -107,7 +107,7 @@ def test_negative_curvature_at_once_leaves_nothing():
     ids=["solved", "indefinite", "nan"],
 )
 def test_iterations_after_the_end_change_nothing(matrix):
-    """Without checks all of them run, for the host does not look."""
+    """With checks off all iterations run."""
     b, solver = pieces(torch.randn(8, dtype=torch.float64)), ConjugateGradient(30, tolerance=1e-2)
     expected = solver(Dense(matrix.double()), b)
     operator = Dense(matrix.double())

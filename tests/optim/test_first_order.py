@@ -34,14 +34,14 @@ def test_a_plain_step_moves_along_the_gradient_summed_over_chunks():
     assert (result.divergence_before, result.divergence) == pytest.approx((0.25, 0.4))
 
 
-def test_the_state_of_the_optimizer_lives_on_from_step_to_step():
+def test_the_state_of_the_optimizer_persists_between_steps():
     params = TensorDict(x=torch.zeros(1))
     optimizer = FirstOrderOptimizer(params, partial(torch.optim.SGD, lr=0.1, momentum=0.9))
     first = optimizer.step(quadratic()).step_norm
     assert optimizer.step(quadratic()).step_norm > first
 
 
-def test_the_state_of_the_optimizer_can_be_taken_along():
+def test_the_state_of_the_optimizer_can_be_saved_and_restored():
     adam = partial(torch.optim.Adam, lr=0.1)
     one, other = TensorDict(x=torch.zeros(1)), TensorDict(x=torch.zeros(1))
     first = FirstOrderOptimizer(one, adam)
@@ -70,7 +70,7 @@ def test_a_surrogate_that_is_not_finite_changes_nothing(bad: float):
     assert params["x"].item() == 0.25
 
 
-def test_a_step_into_the_void_is_taken_back():
+def test_a_step_to_non_finite_values_is_undone():
     params = TensorDict(x=torch.tensor([0.25]))
     problem = TrustRegionProblem([lambda p: ((p["x"]).sum(), (0.3 - p["x"]).sqrt().sum())])
     result = FirstOrderOptimizer(params, SGD).step(problem)

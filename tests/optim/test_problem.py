@@ -1,4 +1,4 @@
-"""A problem adds up its chunks: values, gradient, and what has no weight."""
+"""A problem sums over its chunks: values, gradient, and rows of weight 0."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_gradient_is_that_of_the_summed_surrogate():
     torch.testing.assert_close(gradient["x"], torch.tensor([12.0 + 3.0, 27.0 + 2.0], dtype=torch.float64))
 
 
-def test_a_refused_distribution_is_not_a_number():
+def test_values_are_nan_where_a_distribution_refuses_its_parameters():
     def refuse(params: TensorDict) -> tuple[torch.Tensor, torch.Tensor]:
         torch.distributions.Normal(params["x"], -1.0, validate_args=True)
         raise AssertionError

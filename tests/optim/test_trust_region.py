@@ -22,7 +22,7 @@ def start():
 
 
 def bowl(params, *, residuals=True, gain=None):
-    """Maximise a linear function inside an ellipsoid around where the parameters are."""
+    """Maximise a linear function inside an ellipsoid around the parameters."""
     centre = params["x"].clone()
 
     def term(p):
@@ -49,7 +49,7 @@ def test_the_step_is_the_maximum_on_the_ellipsoid(residuals):
 
 @pytest.mark.parametrize("mode", ["absolute", "relative"])
 @pytest.mark.parametrize("with_damping", [False, True])
-def test_damping_bends_the_direction_and_with_it_perhaps_the_length(mode, with_damping):
+def test_damping_changes_the_direction_and_optionally_the_length(mode, with_damping):
     params = start()
     optimizer = TrustRegionOptimizer(
         params,

@@ -47,7 +47,7 @@ def test_two_halves_on_gymnasium_with_and_without_workers_are_the_whole_bit_for_
 
 @pytest.mark.parametrize("key", ["observation", "achieved_goal", "desired_goal", "reward"])
 @pytest.mark.parametrize("number", ["nan", "inf"])
-def test_a_number_that_is_none_stops_the_run_and_it_goes_on(key, number, trained, tmp_path):
+def test_a_nan_stops_the_run_which_then_resumes(key, number, trained, tmp_path):
     folder, settings = tmp_path / "run", walking(number, key=key, episode=5, once=tmp_path / "seen")
     said = rf"environment 0 gave {number} in \('next', '{key}'\) in step 3"
     with pytest.raises(EnvFailure, match=said):

@@ -38,7 +38,7 @@ def trained(configured):
 
 
 @pytest.mark.slow
-def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
+def test_a_run_and_its_evaluation_through_the_command_line(recipe, tmp_path):
     total = f"total_steps={2 * STEPS[recipe]}"
     done = run(recipe, *TINY[recipe], total, "hydra.run.dir=made", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -119,7 +119,7 @@ def test_five_bits_are_learnt_from_hindsight(seed, trained, tmp_path):
     assert float(figures(trained("her_bitflip", 0, *settings, directory=tmp_path, tiny=False))["success"]) >= 0.95
 
 
-def test_eight_are_begun_with_hindsight_and_not_without(trained, tmp_path):
+def test_eight_bits_improve_with_hindsight_and_not_without(trained, tmp_path):
     settings = ("total_steps=1536", "eval_every=20", "updates_per_step=0.1")
     found = {}
     for share in (0, 0.8):

@@ -25,7 +25,7 @@ def figures(line: str) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", TINY)
-def test_a_run_and_its_examination_through_the_command_line(recipe, tmp_path):
+def test_a_run_and_its_evaluation_through_the_command_line(recipe, tmp_path):
     if recipe == "htrpo_fetch":
         pytest.importorskip("mujoco")
     done = run(recipe, *TINY[recipe], budget(recipe, 2), "hydra.run.dir=made", folder=tmp_path)

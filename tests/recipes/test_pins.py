@@ -51,7 +51,7 @@ RUNS = {
 
 
 class Parameters:
-    """Takes what a checkpoint holds of a network."""
+    """Load the state of a network from a checkpoint."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {}

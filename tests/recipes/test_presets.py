@@ -47,7 +47,7 @@ def test_every_continuous_head_takes_a_step_on_fetch(head, trained, tmp_path):
     assert read_table(tmp_path / "metrics.csv")["step/divergence"][0][1] > 0
 
 
-def test_a_head_of_parts_on_a_plain_action_says_what_is_missing(trained, tmp_path):
+def test_a_mixed_head_on_a_plain_action_is_refused(trained, tmp_path):
     pytest.importorskip("mujoco")
     with pytest.raises(Exception, match="MixedHead: sizes must be those of an action in named parts, got 4"):
         trained("htrpo_fetch", "head=mixed", budget("htrpo_fetch", 1), directory=tmp_path)
@@ -64,7 +64,7 @@ def test_every_estimate_of_a_step_is_reported(trained, tmp_path):
         assert found["estimate/sampled_kl"][step] != qkl
 
 
-def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_path):
+def test_every_estimate_of_a_refused_step_is_zero(trained, tmp_path):
     """The normaliser moves after the step, the estimates do not see it."""
     pytest.importorskip("mujoco")
     never = ("trust_region.search.accept_ratio=1.0", "trust_region.search.max_trials=1", "max_divergence=100.0")
@@ -84,7 +84,7 @@ def test_a_step_that_was_refused_went_nowhere_by_every_estimate(trained, tmp_pat
         ("htrpo_hidden_gap", "gmm", "RANDOM"),
     ],
 )
-def test_a_mixture_is_examined_by_its_mode_unless_the_task_says_otherwise(recipe, head, exploration, configured):
+def test_a_mixture_is_evaluated_by_its_mode_unless_the_task_says_otherwise(recipe, head, exploration, configured):
     assert configured(recipe, f"head={head}").eval_exploration == exploration
 
 

@@ -66,7 +66,7 @@ def test_the_number_of_threads_of_the_physics_changes_nothing(trained, tmp_path)
     assert_same(tmp_path / "1", tmp_path / "3")
 
 
-def test_a_finished_run_gone_on_with_stays_as_it_is(recipe, trained, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(recipe, trained, tmp_path):
     folder = tmp_path / "run"
     line = trained(recipe, budget(recipe, 2), directory=folder)
     before, table = state(folder), metrics(folder)
@@ -83,7 +83,7 @@ def test_another_configuration_is_refused_with_the_differences(recipe, trained, 
     assert state(folder) == before
 
 
-def test_how_a_run_is_examined_and_how_long_it_is_may_change(trained, tmp_path):
+def test_evaluation_settings_and_the_length_may_change(trained, tmp_path):
     folder = tmp_path / "run"
     trained("htrpo_bitflip", budget("htrpo_bitflip", 1), directory=folder)
     more = ("eval_every=2", "eval_episodes=5", "final_episodes=7", "name=other", f"resume={folder}")

@@ -43,18 +43,18 @@ def run(recipe, *arguments, folder):
 
 
 @pytest.mark.parametrize(("recipe", "head"), TASKS)
-def test_it_runs_and_examines_itself(recipe, head, tmp_path):
+def test_it_runs_and_evaluates(recipe, head, tmp_path):
     assert run(recipe, f"head={head}", *TINY, *EXAM, folder=tmp_path).startswith("RESULT success=")
     assert (tmp_path / "made/metrics.csv").exists()
 
 
 @pytest.mark.parametrize(("control", "head"), [("discrete", "multi_categorical"), ("continuous", "gaussian")])
-def test_the_gear_shift_takes_policies_that_know_no_mixed_actions(control, head, tmp_path):
+def test_the_gear_shift_accepts_policies_without_mixed_actions(control, head, tmp_path):
     arguments = (f"head={head}", f"env.control={control}")
     assert run("htrpo_gear_shift", *arguments, *TINY, *EXAM, folder=tmp_path).startswith("RESULT success=")
 
 
-def test_ms_pacman_runs_and_examines_itself(tmp_path):
+def test_ms_pacman_runs_and_evaluates(tmp_path):
     pytest.importorskip("ale_py", reason="Ms. Pac-Man needs ale-py (the extra `atari`)")
     tiny = (
         "num_envs=2",

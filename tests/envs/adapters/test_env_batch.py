@@ -1,4 +1,4 @@
-"""Many environments as one: the same with and without workers, and to be gone on with."""
+"""EnvBatch: the same results with and without workers, and a random state that resumes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Painted(BitFlipEnv):
         return np.full((height, width, 3), 7, np.uint8)
 
 
-def test_the_first_environment_of_this_process_is_drawn():
+def test_the_first_environment_is_rendered():
     env = EnvBatch([partial(Painted, 4), partial(BitFlipEnv, 4)], seed=0)
     assert env.render(width=5, height=2).shape == (2, 5, 3) and (env.render(width=5, height=2) == 7).all()
     with pytest.raises(TypeError, match=r"EnvBatch: env must be .*with a render method, got 'BitFlipEnv'"):
@@ -130,7 +130,7 @@ def test_environments_and_episodes_and_seeds_differ():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_its_random_state_is_enough_to_go_on_with_what_would_have_come(workers):
+def test_its_random_state_determines_later_episodes(workers):
     env = batch(num_workers=workers)
     walked(env, 7)
     state = env.rng_state()
@@ -158,7 +158,7 @@ def test_environments_reset_one_by_one(workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_environments_of_torchrl_and_batches_of_them_are_taken(workers):
+def test_environments_of_torchrl_and_batches_of_them_are_accepted(workers):
     env = EnvBatch([partial(BitFlipEnv, 4, 3)] * 2, num_workers=workers, seed=0, start_method="fork")
     walk = env.rollout(4)
     assert walk.shape == (2, 3, 4) and not torch.equal(walk["desired_goal"][0], walk["desired_goal"][1])
@@ -191,6 +191,6 @@ def test_workers_start_in_fresh_processes_by_default():
         ("start_method", "thread", r"start_method must be one of the choices, got 'thread' \(choices: 'spawn', .*\)"),
     ],
 )
-def test_what_it_cannot_do_is_refused(argument, value, said):
+def test_invalid_arguments_are_refused(argument, value, said):
     with pytest.raises(ValueError, match=rf"EnvBatch: {said}"):
         EnvBatch(**{"makers": [Walk] * 4, argument: value})

@@ -1,4 +1,4 @@
-"""One door to environments: float32, whole episodes, right terminal observations, named refusals."""
+"""make_goal_env: float32, whole episodes, correct terminal observations, errors that name the argument."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_batched_worlds_do_not_depend_on_the_number_of_threads():
     assert torch.equal(*ends)
 
 
-def test_a_function_that_makes_an_environment_is_taken():
+def test_a_function_that_makes_an_environment_is_accepted():
     batch = make_goal_env(gym_counter, 2, seed=0).rollout(7, break_when_any_done=False)
     assert batch["next", "achieved_goal"][0, :, 0].tolist() == [1, 2, 3, 1, 2, 3, 1]
     assert batch["next", "done"][0, :, 0].tolist() == [False, False, True] * 2 + [False]
@@ -112,7 +112,7 @@ def test_a_function_may_make_a_torchrl_environment():
     assert env.rollout(4).shape == (2, 3, 4)
 
 
-def test_any_gymnasium_id_with_goals_is_taken():
+def test_any_gymnasium_id_with_goals_is_accepted():
     gymnasium.register("Counter-v0", Counter)
     try:
         assert make_goal_env("Counter-v0", 2, seed=0).rollout(3).shape == (2, 3)
@@ -135,7 +135,7 @@ def test_an_environment_without_goals_is_refused_with_what_it_has():
         (BitFlipEnv(4), TypeError, r"\(lambda: MyEnv\(\)\).*got 'BitFlipEnv'"),
     ],
 )
-def test_a_name_that_is_none_is_refused_with_what_to_do(name, error, said):
+def test_a_name_that_is_neither_an_id_nor_a_function_is_refused(name, error, said):
     with pytest.raises(error, match=said):
         make_goal_env(name)
 
@@ -199,7 +199,7 @@ def test_goals_that_do_not_fit_together_are_refused_at_construction(space, said)
         make_goal_env(Odd, 1)
 
 
-def test_workers_beside_batched_physics_and_no_environments_are_refused():
+def test_workers_with_batched_physics_and_zero_environments_are_refused():
     with pytest.raises(ValueError, match=r"num_workers must be none with backend='batched', got 2"):
         make_goal_env("reach", 2, num_workers=2)
     with pytest.raises(ValueError, match="num_envs must be a positive integer, got 0"):

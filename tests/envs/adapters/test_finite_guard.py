@@ -1,4 +1,4 @@
-"""nan and inf stop where they come from, by environment, step and key."""
+"""FiniteGuard: NaN and inf raise an error that names environment, step and key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def walk(env, steps=12):
     return env.rollout(steps, act, break_when_any_done=False)
 
 
-def test_a_guarded_environment_is_as_it_was():
+def test_the_guard_does_not_change_an_environment():
     check_env_specs(guarded())
     plain, kept = BitFlipEnv(4, num_envs=3, seed=0), TransformedEnv(BitFlipEnv(4, num_envs=3, seed=0), FiniteGuard())
     for env in (plain, kept):
@@ -45,13 +45,13 @@ def test_a_guarded_environment_is_as_it_was():
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_an_environment_is_stopped_at_its_step(key, number):
+def test_a_bad_step_is_refused(key, number):
     said = rf"environment 2 gave {number} in \('next', '{key}'\) in step 3"
     with pytest.raises(EnvFailure, match=said):
         walk(guarded(number, episode=2, key=key))
 
 
-def test_a_number_beyond_the_limit_is_stopped_and_one_within_is_not():
+def test_only_numbers_beyond_the_limit_are_refused():
     with pytest.raises(EnvFailure, match=r"environment 2 gave [\d.e+]*e\+1[89] in \('next', 'observation'\) in step 3"):
         walk(guarded(1e19, episode=2))
     walk(guarded(1e8, episode=2))
@@ -70,7 +70,7 @@ def test_make_goal_env_guards_unless_told_otherwise():
     assert make_goal_env(maker, 1, check_finite=False).rollout(5, act)["next", "observation"].isnan().any()
 
 
-def test_an_environment_is_stopped_at_its_reset():
+def test_a_bad_reset_is_refused():
     with pytest.raises(EnvFailure, match="environment 2 gave nan in 'desired_goal' in the reset"):
         walk(guarded(math.nan, step=0, key="desired_goal"))
 
@@ -89,7 +89,7 @@ def test_steps_are_counted_for_each_environment():
 @given(
     st.sampled_from(NUMBERS), st.sampled_from([math.nan, math.inf, -math.inf]), st.integers(0, 2), st.integers(0, 11)
 )
-def test_a_batch_is_looked_at_once_and_the_first_is_named(key, number, row, step):
+def test_a_batch_is_checked_at_once_and_the_first_bad_number_is_named(key, number, row, step):
     batch = BATCH.clone()
     batch[key][row, step] = number
     after = isinstance(key, tuple)
@@ -100,11 +100,11 @@ def test_a_batch_is_looked_at_once_and_the_first_is_named(key, number, row, step
     assert str(raised.value) == f"FiniteGuard: {said}"
 
 
-def test_a_good_batch_comes_back_as_it_is():
+def test_a_good_batch_is_returned_unchanged():
     assert FiniteGuard()(BATCH) is BATCH
 
 
-def test_without_checks_of_values_only_the_batch_is_looked_at():
+def test_with_checks_off_only_the_batch_is_checked():
     with set_checks("off"):
         batch = walk(guarded(math.nan, episode=2))
         with pytest.raises(EnvFailure, match="environment 2 gave nan in 'observation' in step 3"):

@@ -1,4 +1,4 @@
-"""What a gymnasium environment returns is checked before it is cast, and its spaces suit TorchRL."""
+"""CheckedEnv: outputs of gymnasium are checked before they are cast, and its spaces are adapted to TorchRL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
 
 
 class Puppet(gymnasium.Env):
-    """Returns what it was told to, in the second step of an episode; remembers its actions."""
+    """Return given outputs in the second step of an episode, and store the actions."""
 
     def __init__(self, action_space=BOX, **told):
         self.action_space, self.told = action_space, told
@@ -51,7 +51,7 @@ def run(steps=4, info_keys=(), **told):
 
 
 def taken(space, action):
-    """What the environment gets of an action."""
+    """The action that the environment receives."""
     puppet = Puppet(space)
     env = from_gymnasium(puppet)
     env.step(env.reset().update(action))
@@ -71,12 +71,12 @@ def taken(space, action):
         ({"entries": {"desired_goal": np.ones(2, np.float32)}}, r"desired_goal must be the \[0. 0.\] of the episode's"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_refused_with_its_step(told, said):
+def test_invalid_outputs_are_refused_with_their_step(told, said):
     with pytest.raises(EnvFailure, match=rf"environment 0 raised .*{said}.* in step 2 of episode 1"):
         run(**told)
 
 
-def test_another_goal_in_the_next_episode_is_no_change():
+def test_another_goal_in_the_next_episode_is_accepted():
     class Moving(Puppet):
         def reset(self, **kwargs):
             state, info = super().reset(**kwargs)
@@ -90,7 +90,7 @@ def test_another_goal_in_the_next_episode_is_no_change():
     assert torch.equal(goals[0], goals[3]) and not torch.equal(goals[3], goals[4])
 
 
-def test_a_value_outside_its_space_is_told_once(caplog):
+def test_a_value_outside_its_space_is_logged_once(caplog):
     caplog.set_level(logging.WARNING)
     from torchrl import torchrl_logger
 
@@ -120,7 +120,7 @@ def test_numbers_and_bools_of_info_become_float_entries():
         (["observation"], {"reset_info": {"observation": 1}}, "info_keys must be new entries of a Dict observation"),
     ],
 )
-def test_an_entry_of_info_that_is_not_there_or_no_number_is_refused(keys, told, said):
+def test_a_missing_or_non_numeric_entry_of_info_is_refused(keys, told, said):
     with pytest.raises(EnvFailure, match=said):
         run(info_keys=keys, **told)
 
@@ -153,6 +153,6 @@ def test_a_tuple_of_actions_is_refused():
         from_gymnasium(Puppet(spaces.Tuple((BOX, BOX))))
 
 
-def test_something_else_is_refused():
+def test_an_object_that_is_no_environment_is_refused():
     with pytest.raises(TypeError, match=r"must be an environment of TorchRL or gymnasium.*got 'int'"):
         from_gymnasium(3)

@@ -1,4 +1,4 @@
-"""Histories: the last observations of the episode, nothing of the one before."""
+"""Histories: the last observations of the present episode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchrl.envs import check_env_specs
 from torchrl_htrpo.envs import HiddenGapEnv, with_history
 
 
-def test_the_history_is_the_episode_so_far_and_never_the_one_before():
+def test_the_history_is_the_present_episode_so_far():
     env = with_history(HiddenGapEnv(3, horizon=5, seed=0), 4)
     check_env_specs(env, break_when_any_done="both")
     batch = env.rollout(12, break_when_any_done=False)
@@ -24,6 +24,6 @@ def test_the_history_is_the_episode_so_far_and_never_the_one_before():
     )
 
 
-def test_a_history_holds_something():
+def test_a_history_has_at_least_one_step():
     with pytest.raises(ValueError, match="with_history: steps must be a positive integer, got 0"):
         with_history(HiddenGapEnv(1), 0)

@@ -1,4 +1,4 @@
-"""Environments draw themselves in the size asked for, or in their own, scaled to fit."""
+"""Environments are rendered in the requested size, or in their own size and scaled to fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Standard:
         return self.drawn
 
 
-def test_an_environment_that_takes_a_size_is_asked_for_it():
+def test_the_size_is_passed_to_an_environment_that_takes_one():
     assert picture("me", Sized(), 5, 2).shape == (2, 5, 3)
 
 
@@ -33,7 +33,7 @@ def test_a_standard_picture_is_scaled_to_fit_in_its_own_proportions():
     assert (small[:, :8] == 0).all() and (small[:, 12:] == 200).all()
 
 
-def test_a_picture_upside_down_in_memory_is_taken():
+def test_a_picture_with_negative_strides_is_accepted():
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)[::-1]
     assert np.array_equal(picture("me", Standard(image), 6, 4), image)
 

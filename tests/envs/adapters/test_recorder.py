@@ -1,4 +1,4 @@
-"""What an environment was doing is on record when its process is gone."""
+"""The last operation of an environment is recorded, also if its process has died."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scratch folder goes with its owner, or soon after."""
+"""A scratch folder is removed by its owner, or when the next one is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_folder_that_is_removed_leaves_nothing_and_may_be_removed_twice(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_others_made_stays(tmp_path):
+def test_folders_of_others_are_kept(tmp_path):
     (tmp_path / "torchrl_htrpo_results").mkdir()  # without a lock
     (tmp_path / "torchrl_htrpo_file").write_text("")
     (tmp_path / "torchrl_htrpo_link").symlink_to(tmp_path)

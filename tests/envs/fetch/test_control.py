@@ -1,4 +1,4 @@
-"""Discrete control keeps one velocity per world."""
+"""Control schemes: discrete control keeps one velocity per world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goals and object starts lie where the tasks put them."""
+"""Goals and object starts are in the regions of their tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What engines raise."""
+"""Errors of the engines."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_worlds_reset_at_different_times_keep_their_own_counters():
     ][:, -1, 0].tolist() == [False, True]
 
 
-def test_seed_decides_everything():
+def test_the_seed_determines_every_episode():
     first, again, other = (FetchEnv("slide", 2, horizon=3, seed=seed).reset() for seed in (3, 3, 4))
     assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first["desired_goal"], other["desired_goal"])

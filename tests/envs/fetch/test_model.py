@@ -1,4 +1,4 @@
-"""Models load from gymnasium-robotics' assets and settle as its environments do."""
+"""Models are loaded from gymnasium-robotics' assets and start as its environments do."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def push_to_goal(tensordict):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "worlds"), [("cpu", 48), pytest.param("cuda", 512, marks=DEVICES[1].marks)])
-def test_a_scripted_pusher_fares_alike(device, worlds):
+def test_a_scripted_pusher_succeeds_as_often_on_both_engines(device, worlds):
     ends, moved = [], []
     for engine in ("mujoco", "warp"):
         env = FetchEnv("push", worlds, engine=engine, seed=0, device=device if engine == "warp" else None)

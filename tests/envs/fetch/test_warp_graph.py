@@ -1,4 +1,4 @@
-"""A recorded sequence does what the launches do, again and again."""
+"""A recorded sequence repeats its launches."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_a_step_moves_the_hand_towards_its_target():
     assert moved[0] > 0.05 and abs(moved[1]) < 0.02 and abs(moved[2]) < 0.02
 
 
-def test_numbers_that_are_not_numbers_are_seen(tmp_path, monkeypatch):
+def test_nan_is_detected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file where it is
     world, _ = made("reach")
     world.reset(None)

@@ -57,7 +57,7 @@ def test_goals_cover_the_map_but_not_the_corridor_of_the_start():
     assert {env.reset()["achieved_goal"].int().tolist()[1] for _ in range(40)} == {9, 10}
 
 
-def test_a_seed_repeats_and_a_state_set_back_too():
+def test_a_seed_and_a_restored_state_repeat_the_episodes():
     env, left = MsPacmanEnv(seed=3), torch.tensor(2)
     first = env.rollout(5, lambda td: td.set("action", left))
     state = env.rng_state()
@@ -69,7 +69,7 @@ def test_a_seed_repeats_and_a_state_set_back_too():
     assert (MsPacmanEnv(seed=4).reset()["desired_goal"] != first["desired_goal"][0]).any()
 
 
-def test_one_door_makes_many_in_this_process_or_in_workers():
+def test_make_goal_env_makes_several_with_and_without_workers():
     def play(workers):
         env = make_goal_env("ms_pacman", 2, horizon=3, seed=0, num_workers=workers, start_method="fork")
         dice = torch.Generator().manual_seed(0)

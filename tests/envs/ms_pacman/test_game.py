@@ -96,7 +96,7 @@ def test_the_map_is_that_of_the_game(game):
     assert agree / asked > 0.8
 
 
-def test_an_enemy_has_her_exactly_when_a_life_is_about_to_go(game):
+def test_contact_is_reported_exactly_before_a_life_is_lost(game):
     dice, caught = np.random.default_rng(1), 0
     for _ in range(12):
         game.restart()

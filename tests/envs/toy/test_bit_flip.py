@@ -69,7 +69,7 @@ def test_a_seed_repeats_and_another_does_not():
     assert not torch.equal(one, goals(None))
 
 
-def test_a_generator_set_back_repeats_the_coming_goals():
+def test_a_restored_generator_repeats_the_goals():
     env = BitFlipEnv(16, num_envs=8, seed=3)
     env.reset()
     state = {key: value.clone() for key, value in env.rng_state().items()}

@@ -1,4 +1,4 @@
-"""The detour: the wall stops what would cross it, both ways round are open and alike."""
+"""The detour: the wall blocks steps that cross it, and both ways around are open and equally long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gear shift: only the right gear moves, by the push; the ground is seen."""
+"""The gear shift: only the right gear moves the car, and the ground under it is observed."""
 
 from __future__ import annotations
 

@@ -84,8 +84,8 @@ def success_of(layout, steps, slip, choose):
     return value[goals][:, starts].mean().item()
 
 
-def test_what_can_be_had_and_what_chance_gives():
-    """The figures of docs/tasks.md, and that they are those of the environment."""
+def test_success_rates_of_the_best_and_of_the_random_policy():
+    """The figures of docs/tasks.md agree with the environment."""
     assert success_of("four_rooms", 32, 0.2, lambda after: after.amax(1)) == pytest.approx(0.998, abs=5e-4)
     assert success_of("empty_room", 32, 0.0, lambda after: after.amax(1)) == 1.0
     chance = {layout: success_of(layout, 32, 0.0, lambda after: after.mean(1)) for layout in LAYOUTS}
@@ -140,7 +140,7 @@ def test_a_seed_repeats_starts_goals_and_slips():
     ["five_rooms", [], ("S.", "."), ("S.", ".x"), ("..", ".."), ("SS", "SS")],
     ids=["unknown", "nothing", "ragged", "a strange cell", "no start", "no goal"],
 )
-def test_what_is_no_maze_is_refused(layout):
+def test_an_invalid_maze_is_refused(layout):
     with pytest.raises(ValueError, match="GridMazeEnv: layout must be "):
         GridMazeEnv(layout)
 

@@ -1,4 +1,4 @@
-"""Two gaps alike, one of them open, and nothing but trying tells which."""
+"""The hidden gap: one of two gaps is open, and the observation does not show which."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_open_gap_is_passed_and_the_closed_one_is_not(side):
 
 
 @pytest.mark.parametrize("action", [[1.0, 0.0], [0.4, 0.2], [-1.0, 0.5], [0.0, 1.0]])
-def test_from_the_ledge_nothing_else_leads_anywhere(action):
+def test_other_steps_from_the_ledge_do_not_move(action):
     assert step(LEDGE, action) == pytest.approx(LEDGE)
 
 
@@ -36,7 +36,7 @@ def test_behind_the_wall_steps_are_free_but_for_the_way_back():
     assert step([0.15, 0.0], [-1.0, 0.5]) == pytest.approx([0.15, 0.0])
 
 
-def test_goals_and_coins_are_alike_on_both_sides():
+def test_goals_and_open_gaps_are_symmetric():
     env = HiddenGapEnv(4000, seed=0)
     goals = env.reset()["desired_goal"]
     assert goals[:, 0].min() >= 0.2 and goals[:, 0].max() <= 0.4 and goals[:, 1].abs().max() <= 0.15
@@ -45,7 +45,7 @@ def test_goals_and_coins_are_alike_on_both_sides():
     assert ((env.open > 0).float() - 0.5).mul(goals[:, 1]).mean().abs() < 0.005
 
 
-def test_a_partial_reset_leaves_the_other_coins():
+def test_a_partial_reset_keeps_the_other_gaps():
     env = HiddenGapEnv(100, seed=0)
     state, before = env.reset(), env.open.clone()
     mask = torch.arange(100).unsqueeze(-1) < 50
@@ -53,7 +53,7 @@ def test_a_partial_reset_leaves_the_other_coins():
     assert torch.equal(env.open[50:], before[50:]) and not torch.equal(env.open[:50], before[:50])
 
 
-def test_nothing_seen_tells_which_gap_is_open():
+def test_the_observation_does_not_show_the_open_gap():
     one, two = HiddenGapEnv(50, seed=0), HiddenGapEnv(50, seed=0)
     first, second = one.reset(), two.reset()
     two.open = -one.open
@@ -78,7 +78,7 @@ def test_a_walker_without_memory_must_try_both_gaps_at_random(kind, low, high):
 
 
 @pytest.mark.gpu
-def test_it_lives_on_a_gpu():
+def test_it_runs_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     assert HiddenGapEnv(4, seed=0, device="cuda").rollout(8)["achieved_goal"].device.type == "cuda"

@@ -58,7 +58,7 @@ def test_a_seed_repeats_and_another_does_not(env_class):
 
 
 @every_env
-def test_a_generator_set_back_repeats_the_coming_goals(env_class):
+def test_a_restored_generator_repeats_the_goals(env_class):
     env = env_class(8, seed=3)
     env.reset()
     state = {key: value.clone() for key, value in env.rng_state().items()}

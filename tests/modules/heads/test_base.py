@@ -1,4 +1,4 @@
-"""What every head keeps to."""
+"""Contracts of every head."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_greedy_discrete_action_is_the_likeliest(head):
 
 
 class Laplace(torch.distributions.Independent):
-    """A distribution of a user's own."""
+    """A custom distribution."""
 
     def __init__(self, loc, scale):
         super().__init__(torch.distributions.Laplace(loc, scale), 1)
@@ -58,7 +58,7 @@ class LaplaceHead(PolicyHead):
         return loc, scale.exp()
 
 
-def test_a_head_of_ones_own_needs_a_distribution_and_the_names_of_its_arguments():
+def test_a_custom_head_needs_a_distribution_and_the_names_of_its_arguments():
     actor = make_actor(LaplaceHead(4), 5, (6,))
     td = TensorDict(observation=torch.randn(7, 3), desired_goal=torch.randn(7, 2), batch_size=[7])
     out = actor(td)

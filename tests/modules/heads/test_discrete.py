@@ -1,4 +1,4 @@
-"""Heads of discrete actions: their log-probability is the textbook's, and what is not allowed is never drawn."""
+"""Heads of discrete actions: textbook log-probabilities, and no forbidden action is drawn."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_share_of_the_uniform_distribution_is_mixed_in(head, size):
 
 
 @pytest.mark.parametrize(("head", "size"), HEADS)
-def test_a_sure_policy_keeps_every_action_and_a_finite_score(head, size):
+def test_a_uniform_share_keeps_every_action_possible_and_log_probs_finite(head, size):
     features = torch.zeros(size, dtype=torch.float64)
     features[0] = 1e4
     features.requires_grad_()
@@ -152,6 +152,6 @@ def test_forbidden_actions_get_nothing_of_the_uniform_share():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_is_a_share(share):
+def test_a_share_outside_0_and_1_is_refused(share):
     with pytest.raises(ValueError, match=r"CategoricalHead: uniform_share must be in \[0, 1\), got"):
         CategoricalHead(4, uniform_share=share)

@@ -1,4 +1,4 @@
-"""Heads of continuous actions with one mode: their log-probability is the textbook's."""
+"""Heads of unimodal continuous actions: textbook log-probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions in parts: one log-probability, whatever the global switch says."""
+"""Mixed actions: one log-probability, regardless of the global setting."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_action_may_stand_under_a_nested_key():
     assert torch.allclose(action_log_prob(actor, td), td["agent", "action_log_prob"], atol=1e-6)
 
 
-def test_an_actor_that_scores_the_parts_apart_is_refused():
+def test_an_actor_with_a_log_prob_for_each_part_is_refused():
     actor = actor_with("mixed")
     module = ProbabilisticTensorDictModule(
         in_keys=["params"],

@@ -45,7 +45,7 @@ def test_the_greedy_action_is_the_centre_of_the_likeliest_component(head):
 
 
 @pytest.mark.parametrize("kind", [GaussianMixture, TanhGaussianMixture])
-def test_between_two_modes_no_action_is_greedy(kind):
+def test_the_greedy_action_is_not_between_two_modes(kind):
     mixture = kind(torch.tensor([0.1, 0.0]), torch.tensor([[-1.0], [1.0]]), torch.full((2, 1), 0.1))
     assert mixture.deterministic_sample.item() < -0.7
     sample = mixture.sample((1000,))
@@ -77,7 +77,7 @@ def uphill(grid, heights, start):
     return grid[place]
 
 
-def test_apart_the_mode_is_the_greedy_action_and_overlapping_it_is_near_the_mean():
+def test_the_mode_of_separate_components_is_greedy_and_of_overlapping_ones_near_the_mean():
     logits, loc = torch.tensor([0.1, 0.0]), torch.tensor([[-1.0, 0.5], [1.0, 0.2]])
     apart = GaussianMixture(logits, loc, torch.full((2, 2), 0.1))
     overlapping = GaussianMixture(logits, 0.01 * loc, torch.ones(2, 2))
@@ -95,7 +95,7 @@ def test_a_policy_acts_by_its_mode_where_the_mode_is_asked_for(head):
 
 
 @pytest.mark.parametrize("head_class", [GaussianMixtureHead, TanhGaussianMixtureHead])
-def test_every_component_keeps_its_least_weight_and_a_slope(head_class):
+def test_every_component_keeps_its_least_weight_and_a_gradient(head_class):
     head = head_class(2, 3, min_weight=0.1).double()
     features = torch.zeros(1, 15, dtype=torch.float64)
     features[0, :3] = torch.tensor([3.0, 0.0, -800.0])
@@ -143,6 +143,6 @@ def test_a_mixture_needs_components():
 
 
 @pytest.mark.parametrize("min_weight", [-0.1, 0.5, 1.0])
-def test_least_weights_must_leave_some_to_share(min_weight):
+def test_least_weights_must_sum_to_less_than_one(min_weight):
     with pytest.raises(ValueError, match=r"TanhGaussianMixtureHead: min_weight must be in \[0, 0.5\), got"):
         TanhGaussianMixtureHead(2, 2, min_weight=min_weight)

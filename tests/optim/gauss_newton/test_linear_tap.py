@@ -1,4 +1,4 @@
-"""Listening to linear layers."""
+"""LinearTap records calls of linear layers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_gradients_reach_the_output_even_if_what_follows_writes_over_it():
     assert torch.equal(slope, (call.y > 0).float())
 
 
-def test_modules_are_heard_and_other_layers_are_not():
+def test_linear_modules_are_recorded_and_other_layers_are_not():
     ours, theirs = nn.Linear(2, 3), nn.Linear(3, 1)
     _, calls = listen(lambda: theirs(ours(torch.randn(5, 2))), w=ours.weight, b=ours.bias)
     assert [call.weight for call in calls] == ["w"]
 
 
-def test_what_cannot_be_kept_as_it_is_stays_in_the_graph():
+def test_layers_that_cannot_be_factored_stay_in_the_graph():
     w, b = torch.randn(2, 2, requires_grad=True), torch.randn(2, requires_grad=True)
     x = torch.randn(3, 2)
     assert listen(lambda: functional.linear(x, w, b), w=w)[1] == []

@@ -1,4 +1,4 @@
-"""Memory that updates write over."""
+"""RowStore: memory that every update reuses."""
 
 from __future__ import annotations
 

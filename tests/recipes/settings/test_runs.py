@@ -1,4 +1,4 @@
-"""A wrong setting is refused before any work, by name, with what it may be."""
+"""Wrong settings are refused before any work; the error names the key and its choices."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_refused_setting_leaves_no_folder(override, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_may_change_when_a_run_resumes_is_left_out_of_what_must_not(configured):
+def test_keys_that_may_change_on_resume_are_not_compared(configured):
     kept = lasting(configured("htrpo_fetch"))
     assert not kept.keys() & FREE and "num_threads" not in kept["env"]
     assert kept["trust_region"]["max_divergence"] == 0.005 and kept["env"]["num_envs"] == 4
