@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import oracles
-from torchrl_htrpo.batch.mask import beyond_end, last_steps
+from torchrl_htrpo.batch.mask import last_steps
 from torchrl_htrpo.batch.weights import effective_sample_size
 from torchrl_htrpo.hindsight.functional import (
     cumulative_log_ratio,
@@ -109,13 +109,6 @@ def test_a_pair_ends_at_its_first_valid_success(steps, held):
         assert live[t] == (exists and not over)
         assert terminated[t] == (exists and reached and not over)
         over = over or (exists and reached)
-
-
-def test_ends_and_what_lies_beyond():
-    done = torch.tensor([[False, True, False, True], [False, False, False, False]])
-    assert beyond_end(done).tolist() == [[False, False, True, True], [False] * 4]
-    live = torch.tensor([[True, True, False, False], [True, True, True, True], [False] * 4])
-    assert last_steps(live).tolist() == [[False, True, False, False], [False, False, False, True], [False] * 4]
 
 
 def test_a_ratio_enumerated_by_hand_on_three_steps():

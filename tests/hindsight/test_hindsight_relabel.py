@@ -220,7 +220,7 @@ def test_non_finite_rewards_on_live_steps_are_refused(bad):
     assert HindsightRelabel(task)(batch)["next", "reward"].isfinite().all()
 
 
-def test_a_batch_without_goals_of_its_own_entries_keeps_the_others():
+def test_nested_entries_are_kept():
     batch = trajectories().set("info", TensorDict(energy=torch.rand(4, 5, 1), batch_size=[4, 5]))
     out = HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, torch.zeros(2, 2).double()))
     assert torch.equal(out["info", "energy"][1], batch["info", "energy"])
