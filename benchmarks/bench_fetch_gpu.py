@@ -28,13 +28,13 @@ HORIZON = 50
 
 
 def say(*words: object) -> None:
-    """One line of output, at once."""
+    """Print a line without buffering."""
     sys.stdout.write(" ".join(str(word) for word in words) + "\n")
     sys.stdout.flush()
 
 
 def wait(device: torch.device) -> None:
-    """Until the device is done."""
+    """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -48,7 +48,7 @@ def episode(env: FetchEnv) -> None:
 
 
 def engine_steps(env: FetchEnv) -> None:
-    """50 steps of the physics alone, without observations and TorchRL, from a reset."""
+    """50 steps of the physics alone after a reset, without observations and TorchRL."""
     env.reset()
     for action in torch.rand(HORIZON, env.batch_size[0], 4, device=env.engine.device) * 2 - 1:
         env.engine.step(action)

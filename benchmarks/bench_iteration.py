@@ -1,4 +1,4 @@
-"""One iteration of HTRPO, phase by phase: collect 3200 steps, relabel under 100 goals, step, fit the critic.
+"""Time the phases of an iteration of HTRPO: collect 3200 steps, relabel with 100 goals, step, fit the critic.
 
 The networks and budgets are those of ``task=reach`` with ``preset=fast``; the policy is new.
 Phases are timed on the clock of the wall and on that of this process and its threads (CPU seconds), which other users
@@ -83,7 +83,7 @@ def iterate(task: str, iterations: int, threads: int) -> Spans:
 
 @contextmanager
 def span(spans: Spans, name: str) -> Iterator[None]:
-    """Time what happens inside."""
+    """Time the statements inside."""
     wall, cpu = time.perf_counter(), time.process_time()
     yield
     spans.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu))

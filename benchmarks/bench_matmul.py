@@ -1,4 +1,4 @@
-"""The rate and the error of float32 linear layers on the CPU: MKL, as PyTorch has it on x86, and oneDNN.
+"""Measure rate and error of float32 linear layers on the CPU: MKL (PyTorch's default on x86) and oneDNN.
 
 CPU time of this process on one thread, the best of several repeats, the two in turns.
 

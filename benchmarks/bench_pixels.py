@@ -1,4 +1,4 @@
-"""What it saves to look at each state once where the goal enters late: Ms. Pac-Man from pixels.
+"""Measure the time saved by encoding each picture once, not once for every goal: Ms. Pac-Man from pixels.
 
 The batch is Ms. Pac-Man as an untrained policy meets it, ragged episodes under hindsight goals, networks of the paper
 (F.1). "own" gives every relabelled row a picture of its own, 512 rows at a time; "shared" looks at each state once
@@ -45,7 +45,7 @@ OWN_ROWS, SHARED_ROWS = 512, 8192
 
 
 def main() -> None:
-    """Measure both ways and print the lines."""
+    """Measure both variants and print the lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("steps", 312), ("goals", 16), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -91,7 +91,7 @@ def collect(actor: ProbabilisticTensorDictSequential, steps: int) -> TensorDictB
 
 
 def relabel(actor: ProbabilisticTensorDictSequential, batch: TensorDictBase, goals: int, chunk: int) -> TensorDictBase:
-    """All live rows under hindsight goals, weighted, with advantages that are the same both ways."""
+    """Relabelled and weighted live rows, with the same advantages in both variants."""
     sampler = HGFGoalSampler(goals, generator=torch.Generator().manual_seed(0))
     weighted = CumulativeGoalRatio(actor, chunk_size=chunk)(HindsightRelabel(GoalTask(EqualGoals()))(sampler(batch)))
     advantage = torch.randn(*weighted.shape, 1, generator=torch.Generator().manual_seed(1))
@@ -99,7 +99,7 @@ def relabel(actor: ProbabilisticTensorDictSequential, batch: TensorDictBase, goa
 
 
 def seconds(do: Callable[[], object]) -> float:
-    """CPU seconds of something."""
+    """CPU seconds of a call."""
     start = time.process_time()
     do()
     return time.process_time() - start

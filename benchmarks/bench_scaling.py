@@ -1,4 +1,4 @@
-"""How the cost of an iteration grows: with goals, rows, bits and worlds.
+"""Measure how the cost of an iteration grows with goals, rows, bits and worlds.
 
 CPU seconds of this process on one thread, which other users of the machine disturb less than wall-clock, the best of
 several. Relabelling is everything from collected trajectories to weighted rows with advantages. Budgeted updates draw
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def against_goals(collected: Collected, sizes: list[int]) -> Costs:
-    """FetchPush: relabelling and a budgeted update under more and more hindsight goals."""
+    """FetchPush: relabelling and a budgeted update, by the number of hindsight goals."""
     costs: Costs = {"live_rows": {}, "relabel": {}, "relabel_per_row": {}, "budgeted_update": {}}
     for size in sizes:
         found = functools.partial(relabel, collected, size)
@@ -79,7 +79,7 @@ def against_goals(collected: Collected, sizes: list[int]) -> Costs:
 
 
 def against_bits(sizes: list[int]) -> Costs:
-    """Bit Flipping: the same on longer and longer strings, under all goals achieved in 16 episodes."""
+    """Bit Flipping: the same by the number of bits, with all goals achieved in 16 episodes."""
     costs: Costs = {"live_rows": {}, "relabel": {}, "relabel_per_row": {}, "budgeted_update": {}}
     for bits in sizes:
         torch.manual_seed(0)
@@ -110,7 +110,7 @@ def relabelling(
 
 
 def against_rows(collected: Collected, sizes: list[int]) -> Costs:
-    """FetchPush: a step on more and more rows, half as many for the curvature."""
+    """FetchPush: a step by the number of rows, half as many for the curvature."""
     _, actor, _ = collected
     batch = relabel(collected)
     costs = {size: best(step_on(actor, batch, size, size // 2))[0] for size in sizes}
@@ -118,7 +118,7 @@ def against_rows(collected: Collected, sizes: list[int]) -> Costs:
 
 
 def against_worlds(sizes: list[int]) -> Costs:
-    """FetchPush: a step of more and more worlds under random actions, on one thread."""
+    """FetchPush: an environment step with random actions by the number of worlds, on one thread."""
     costs = {}
     for worlds in sizes:
         env = FetchEnv("push", worlds, num_threads=1, seed=0)

@@ -1,4 +1,4 @@
-"""What a policy update costs: time, memory, and how near it comes to what the machine can multiply.
+"""Measure the cost of a policy update: time, memory, and its share of the machine's matrix throughput.
 
 The batch is FetchPush as an untrained policy meets it, under 100 hindsight goals (about 290 k live rows, 3 x 256 units,
 140 k parameters, float32). Competitors take turns, each update in a process of its own, so that its peak memory is its
@@ -143,7 +143,7 @@ def run_reference(actor: ProbabilisticTensorDictSequential, batch: TensorDictBas
 def run_ours(
     actor: ProbabilisticTensorDictSequential, batch: TensorDictBase, args: argparse.Namespace
 ) -> tuple[Figures, Tensor]:
-    """A step of the library: once with fresh memory, once more with memory that is there."""
+    """A step of the library: with fresh memory, then with reused memory."""
     objective = TrustRegionObjective(actor, chunk_size=args.chunk)
     optimizer = paper_optimizer(objective, int(args.cache * 2**30))
     generator = torch.Generator().manual_seed(0)
@@ -173,7 +173,7 @@ def run_ours(
 
 
 def paper_optimizer(objective: TrustRegionObjective, cache_bytes: int) -> TrustRegionOptimizer:
-    """The published rule with ten iterations whatever the residual."""
+    """The published rule with ten iterations for any residual."""
     return TrustRegionOptimizer(
         objective.trainable_params,
         2e-5,
@@ -245,7 +245,7 @@ def peak_memory() -> float:
 
 
 def median(rounds: list[Figures]) -> Figures:
-    """Key by key."""
+    """Median of each key."""
     return {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
 
 
@@ -298,12 +298,12 @@ def report(figures: dict[str, Figures], steps: dict[str, Tensor]) -> None:
 
 
 def together(figures: Figures, clock: str) -> float:
-    """Policy and critic."""
+    """Sum of policy and critic."""
     return figures[clock] + figures[f"critic_{clock}"]
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Of the angle between two steps."""
+    """Cosine of the angle between two steps."""
     return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).item()
 
 
@@ -336,7 +336,7 @@ def conjugate_gradients() -> Iterator[str]:
 
 
 def flat(vector: TensorDictBase) -> Tensor:
-    """One vector."""
+    """Flatten to one vector."""
     return reference.flat(list(vector.values(True, True)))
 
 

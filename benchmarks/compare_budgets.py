@@ -1,4 +1,4 @@
-"""Do budgets of rows change what is learned? Learning curves of two groups of runs, side by side, over seeds.
+"""Compare the learning curves of two groups of runs over seeds, such as runs with and without budgets of rows.
 
 Each run is judged by its mean success over the environment steps that all runs of both groups cover (the area under its
 learning curve; a run that ended at its target keeps its last value), and by the first evaluation at 0.95 or more. The
@@ -25,7 +25,7 @@ Curve = list[tuple[int, float]]
 
 
 def main() -> None:
-    """Print what each group came to, and how they differ."""
+    """Print the results of each group and their difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("groups", type=Path, nargs=2)
     args = parser.parse_args()
@@ -49,18 +49,18 @@ def curves(folder: Path) -> list[Curve]:
 
 
 def area(curve: Curve, last: int) -> float:
-    """Mean success from the first step to ``last``, where nothing is known before the first evaluation but 0."""
+    """Mean success from the first step to ``last``; 0 before the first evaluation."""
     steps, success = zip((0, 0.0), *curve, strict=True)
     return float(np.interp(np.linspace(0, last, POINTS), steps, success).mean())
 
 
 def first(curve: Curve, success: float = 0.95) -> int | None:
-    """The steps of the first evaluation at a success or more."""
+    """Steps of the first evaluation with at least a success rate."""
     return next((step for step, value in curve if value >= success), None)
 
 
 def difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Of the means."""
+    """Difference of the means."""
     return one.mean(axis=axis) - other.mean(axis=axis)
 
 

@@ -1,4 +1,4 @@
-"""HER of stable-baselines3 on a Fetch task: success against wall-clock, examined as our recipes examine themselves.
+"""Train HER of stable-baselines3 on a Fetch task: success over wall-clock time, evaluated as in our recipes.
 
     pip install stable-baselines3
     python benchmarks/compare_sb3.py --task reach --algorithm ddpg --seconds 600 --target 0.95 --output sb3.csv
@@ -36,7 +36,7 @@ FIELDS = ("step", "seconds", "cpu_seconds", "eval/success")
 
 
 def main() -> None:
-    """Train, examine, write."""
+    """Train, evaluate, write."""
     arguments = parse()
     torch.manual_seed(arguments.seed)
     model = make_model(arguments.algorithm, arguments.task, arguments.seed)
@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
 
 
 def require_sb3() -> None:
-    """Say how to get stable-baselines3 where it is missing."""
+    """Raise with the command that installs stable-baselines3 if it is missing."""
     if find_spec("stable_baselines3") is None:
         raise SystemExit("compare_sb3: stable-baselines3 is not installed; pip install stable-baselines3")
 
@@ -120,13 +120,13 @@ class Examiner:
         self.actor = TensorDictModule(act, list(GOAL_KEYS), ["action"])
 
     def __call__(self) -> Evaluation:
-        """Examine the model as it is."""
+        """Evaluate the model."""
         task = self.env.task("her")
         return evaluate(self.env, self.actor, task, episodes=self.episodes, horizon=HORIZON, seed=self.seed)
 
 
 class Record:
-    """Examines every so often, writes what it finds, says when to stop.
+    """Evaluate regularly, write the results, and stop at the target or the time limit.
 
     Args:
         examine: gives the success now.

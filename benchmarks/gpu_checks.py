@@ -84,7 +84,7 @@ class Checks:
             raise RuntimeError(f"pytest ended with {done.returncode}")
 
     def rates(self) -> None:
-        """What the device multiplies."""
+        """Matrix throughput of the device."""
         for precision in ("highest", "high"):
             with matmul_precision(precision):
                 say("FIGURE", f"gemm_{precision}", f"{gemm_rate(1 << 18, device=self.device):.4g}", "FLOP/s")
@@ -112,13 +112,13 @@ class Checks:
         say("RATIO", "exact_vs_reference_time", f"{slow / self.update('exact_update_again', self.rows, None)[1]:.3f}")
 
     def budgeted(self) -> None:
-        """65 k rows for the gradient, 32 k for the curvature."""
+        """An update with 65 k rows for the gradient and 32 k for the curvature."""
         fewer = RowSampler(32768, priority=weight_share)(self.rows)
         self.update("budgeted_update", RowSampler(65536)(self.rows), fewer)
         self.time("row_samplers", lambda: (RowSampler(65536)(self.rows), RowSampler(32768)(self.rows)))
 
     def directions(self) -> None:
-        """Products and conjugate gradients; where the host waits."""
+        """Curvature products and conjugate gradients, and how often the host waits."""
         objective = TrustRegionObjective(self.actor, chunk_size=ALL_ROWS)
         params, problem = objective.trainable_params.data, objective.problem(self.rows)
         operator = GaussNewtonOperator(problem.residuals, params, paper_optimizer(objective, 1 << 34).store)
@@ -136,7 +136,7 @@ class Checks:
         say("FIGURE", "cg_host_waits", waits(lambda: ConjugateGradient(10)(operator, gradient, damping=damping)), "")
 
     def bits(self) -> None:
-        """A whole iteration of Bit Flipping without the critic's fit, and where the host waits in it."""
+        """An iteration of Bit Flipping without the critic's fit, and how often the host waits."""
         env = BitFlipEnv(16, 32, device=self.device)
         actor, critic = make_actor(CategoricalHead(16), 32).to(self.device), make_critic(32).to(self.device)
         hindsight = [
@@ -174,7 +174,7 @@ class Checks:
             raise RuntimeError(f"{script.name} ended with {done.returncode}")
 
     def training(self) -> None:
-        """Whole runs of the recipes, with the update on the device, to their target; one that fails stops no other."""
+        """Whole runs of the recipes to their target, with updates on the device; a failure does not stop the others."""
         failed = []
         for name in self.args.runs:
             if name == "push_warp" and not warp_installed():
@@ -188,7 +188,7 @@ class Checks:
             raise RuntimeError("; ".join(failed))
 
     def train(self, name: str) -> None:
-        """One of them."""
+        """Train one recipe."""
         recipe, *settings = RUNS[name]
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *settings]
@@ -250,7 +250,7 @@ class Checks:
 
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
-    """Multiply float32 matrices that precisely inside, and in full precision again after it."""
+    """Set the precision of float32 matrix products inside, and restore full precision."""
     torch.set_float32_matmul_precision(precision)
     try:
         yield
@@ -259,7 +259,7 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 
 def warp_installed() -> bool:
-    """Whether there is a physics engine for GPUs."""
+    """Whether mujoco_warp is installed."""
     return all(importlib.util.find_spec(name) for name in ("warp", "mujoco_warp"))
 
 
@@ -279,7 +279,7 @@ def waits(fn: Callable[[], object]) -> int:
 
 
 def batch_from_anywhere() -> Collected:
-    """FetchPush where its physics can be had, else a random walk of the same sizes."""
+    """FetchPush if MuJoCo is installed, else a random walk of the same sizes."""
     try:
         collected = collect()
     except (ImportError, RuntimeError, OSError) as error:
@@ -291,7 +291,7 @@ def batch_from_anywhere() -> Collected:
 
 @torch.no_grad()
 def random_walk(worlds: int = 64, steps: int = 50) -> Collected:
-    """Points that drift, seen through a random linear map; sparse rewards come from the relabelling."""
+    """A random walk observed through a random linear map; relabelling computes sparse rewards."""
     torch.manual_seed(0)
     normalizer = GoalNormalizer(25, 3)
     actor, critic = gaussian_actor(28, normalizer), new_critic(28, normalizer)

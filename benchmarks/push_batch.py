@@ -1,4 +1,4 @@
-"""The batch that update benchmarks share: FetchPush as an untrained policy meets it, under hindsight goals."""
+"""The batch that benchmarks of the update share: FetchPush under an untrained policy, relabelled."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def everywhere(candidates: Tensor, originals: Tensor) -> Tensor:
 
 
 def machine() -> str:
-    """One line: what this runs on, and when."""
+    """Describe the machine and the date in one line."""
     cores = f"{len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
@@ -115,7 +115,7 @@ def gemm_rate(
     device: str | torch.device = "cpu",
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """FLOP/s of a 256 x 256 linear layer on ``rows`` rows, the best of several: what the update could reach."""
+    """FLOP/s of a 256 x 256 linear layer on ``rows`` rows, the best of several: an upper bound for the update."""
     x, weight = torch.randn(rows, 256, device=device), torch.randn(256, 256, device=device)
     out = torch.empty(rows, 256, device=device)
     best = 0.0

@@ -1,4 +1,4 @@
-"""The published policy update in plain torch, as a user would write it: all rows at once, curvature by double backward.
+"""The published policy update in plain torch: all rows at once, curvature by double backward.
 
 Eqs. 79, 80 and 83-87 of https://arxiv.org/abs/1907.12439 with the settings of its authors: absolute damping, conjugate
 gradients on the Hessian of QKL, the length of the step from the damped curvature, a backtracking line search. The
@@ -19,7 +19,7 @@ Params = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class Rows:
-    """What the update reads: ``[m, ...]`` each."""
+    """Inputs of the update, ``[m, ...]`` each."""
 
     inputs: Tensor
     action: Tensor
@@ -30,7 +30,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class ReferenceStep:
-    """What the update did."""
+    """Result of the update."""
 
     direction: Tensor
     step: Tensor
@@ -58,7 +58,7 @@ def surrogate_and_divergence(params: Params, rows: Rows) -> tuple[Tensor, Tensor
 
 
 def flat(parts: Sequence[Tensor]) -> Tensor:
-    """One vector."""
+    """Flatten to one vector."""
     return torch.cat([part.reshape(-1) for part in parts])
 
 

@@ -1,4 +1,4 @@
-"""Crash a small run before each operation on its files, go on each time, and compare the end with the unbroken run's.
+"""Crash a small run before each operation on its files, resume it, and compare it with an uninterrupted run.
 
     python benchmarks/soak_crashes.py --points 300
 
@@ -19,7 +19,7 @@ from tests.records.crash_points import count_operations, crash_and_go_on, end_of
 
 
 def main() -> None:
-    """Crash, compare, say."""
+    """Crash, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=300, help="at most; spread over all operations")
     args = parser.parse_args()

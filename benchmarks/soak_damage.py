@@ -1,4 +1,4 @@
-"""Damage a checkpoint in every way that a disk can, and count what is noticed before anything is loaded.
+"""Damage checkpoints as disks do, and count how many are refused before anything is loaded.
 
     python benchmarks/soak_damage.py
 
@@ -23,7 +23,7 @@ from torchrl_htrpo.records.sealed import SEAL, DamagedCheckpoint, SealedCheckpoi
 
 
 def main() -> None:
-    """Damage, count, say."""
+    """Damage, count, report."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     folder, since = Path(tempfile.mkdtemp()), time.monotonic()
     one, other = (_saved(folder / name) for name in ("one", "other"))

@@ -1,4 +1,4 @@
-"""Try many generated batches with faults, in parts with seeds of their own, and say after each how many there were.
+"""Test many generated batches with faults, in parts with different seeds, and report the count after each part.
 
     python benchmarks/soak_faults.py --parts 20 --examples 5000
 

@@ -1,4 +1,4 @@
-"""Kill a run with SIGKILL at random moments, go on each time, and compare its end with that of an unbroken run.
+"""Kill a run with SIGKILL at random moments, resume it, and compare its end with that of an uninterrupted run.
 
     python benchmarks/soak_resume.py --recipe htrpo_bitflip --kills 20
 
@@ -19,7 +19,7 @@ from tests.recipes.runs import TINY, assert_same, budget, killed_run, metrics, r
 
 
 def main() -> None:
-    """Soak, compare, say."""
+    """Kill, resume, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", choices=TINY, default="htrpo_bitflip")
     parser.add_argument("--kills", type=int, default=20)

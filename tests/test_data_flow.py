@@ -224,7 +224,7 @@ def test_weights_on_one_trajectory_are_reported_and_the_step_stays_in_its_region
     watch = HindsightMetrics(GoalTask(EqualGoals()))
     figures = watch(batch)
     # not quite 1: past a success of the third, its weight goes to the others
-    assert figures["hindsight/trajectories"] < 1.5 and "trajectories" in watch.told
+    assert figures["hindsight/trajectories"] < 1.5 and "trajectories" in watch.warned
     result = step(batch, actor)
     assert flat(actor).isfinite().all() and (not result.accepted or result.divergence <= 0.015)
 
@@ -248,4 +248,4 @@ def test_a_radius_too_small_for_any_step_is_reported_with_the_reason():
     assert not result.accepted and torch.equal(flat(actor), before)
     watch = HindsightMetrics(GoalTask(EqualGoals()))
     watch(batch, result.status)
-    assert result.status.name in watch.told and result.metrics()["accepted"] == 0
+    assert result.status.name in watch.warned and result.metrics()["accepted"] == 0

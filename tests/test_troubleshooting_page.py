@@ -30,7 +30,7 @@ def test_every_warning_of_a_head_is_explained(head):
 def test_every_warning_about_hindsight_is_explained():
     source = (ROOT / "torchrl_htrpo" / "evaluation" / "hindsight_metrics.py").read_text()
     quoted = re.findall(r'\| "([^"]+)" \|', PAGE)
-    told = re.findall(r'self\._tell\(\s*"\w+", "([^"]+)"', source)
+    told = re.findall(r'self\._warn\(\s*"\w+", "([^"]+)"', source)
     assert len(told) == 2
     for text in told:
         assert any(words in text for words in quoted), text

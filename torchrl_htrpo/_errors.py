@@ -72,7 +72,7 @@ def number(
     Args:
         owner: the object that takes it, or its name.
         name: of the argument.
-        value: the number; a bool is none.
+        value: the number; a bool is refused.
         low: the lowest value.
         high: the highest value.
         above: refuse ``low`` itself.
@@ -112,7 +112,7 @@ def count(owner: object, name: str, value: int, least: int = 1) -> int:
     Args:
         owner: the object that takes it, or its name.
         name: of the argument.
-        value: the number; a bool is none.
+        value: the number; a bool is refused.
         least: the lowest value.
 
     Returns:

@@ -1,4 +1,4 @@
-"""An environment of your own, trained in ten lines; its reward reads what ``info`` says."""
+"""Train on your own environment in ten lines; its reward reads ``info``."""
 
 import tempfile
 
@@ -38,7 +38,7 @@ class PointMass(gymnasium.Env):
         return {key: value.astype(np.float32) for key, value in seen.items()}
 
     def compute_reward(self, achieved, desired, info):
-        """Of one step, or of many at once: it is computed again for every goal that a trajectory is given."""
+        """The reward of one step or of many: relabelling computes it again for every goal."""
         return 1.0 * (np.linalg.norm(achieved - desired, axis=-1) < 0.15) - 0.001 * info["cost"]
 
 

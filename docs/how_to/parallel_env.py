@@ -1,4 +1,4 @@
-"""Environments in processes of their own: only the line that makes the environment differs."""
+"""Run environments in worker processes: only the line that creates them differs."""
 
 import torch
 from torchrl.collectors import Collector

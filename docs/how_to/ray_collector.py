@@ -1,4 +1,4 @@
-"""Collection on a Ray cluster: only the collector's line differs from a loop of your own."""
+"""Collect on a Ray cluster: only the line of the collector differs from your own loop."""
 
 import ray
 import torch

@@ -1,4 +1,4 @@
-"""A policy with a memory, where what is seen is not enough: find a goal by counting one's own steps."""
+"""Train a policy with a memory on a partially observed task: find a goal by counting steps."""
 
 import torch
 from torchrl.data import Bounded
@@ -10,7 +10,7 @@ STEPS, GAMMA = 8, 0.9
 
 
 class BlindWalk(ht.envs.PositionGoalEnv):
-    """Walk along a line; where one is, is seen at the start and never again."""
+    """Walk along a line; the position is observed at the start only."""
 
     def __init__(self, num_envs, seed):
         super().__init__(

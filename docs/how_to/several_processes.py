@@ -1,4 +1,4 @@
-"""One trust-region step of several processes, each with trajectories of its own.
+"""Take one trust-region step with several processes, each with its own trajectories.
 
 torchrun --nproc-per-node 2 docs/how_to/several_processes.py
 """

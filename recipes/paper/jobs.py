@@ -1,4 +1,4 @@
-"""The runs of an entry: which there are, which are done, and several at once in processes of their own."""
+"""Expand an entry to runs, skip the finished ones, and run several at once, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 RECIPES = Path(__file__).parents[1]
-# One core each: several runs at once are worth more than several threads in one. Freed tensors stay with the process
-# (MALLOC_* are read by glibc only): several times faster on shared cores.
+# One core for each: several runs at once are faster than several threads in one. The process keeps freed memory
+# (glibc reads MALLOC_*), which is several times faster on shared cores.
 ONE_CORE = {
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -39,12 +39,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where it runs."""
+        """Folder of the run."""
         return self.root / self.task / self.system / f"seed_{self.seed}"
 
     @property
     def settings(self) -> list[str]:
-        """What makes it this run and no other."""
+        """Recipe, overrides and seed, which identify the run."""
         return [self.recipe, *self.overrides, f"seed={self.seed}"]
 
     @property
@@ -54,7 +54,7 @@ class Job:
         return mark.exists() and json.loads(mark.read_text()) == self.settings
 
     def run(self) -> str:
-        """Run it, or go on with it; one line says how it went."""
+        """Start or resume the run; return its outcome as one line."""
         if self.done:
             return f"done before: {self}"
         more = [f"resume={self.folder}"] if (self.folder / "checkpoints").exists() else []
@@ -74,12 +74,12 @@ class Job:
 
 
 def jobs_of(cfg: DictConfig) -> Iterator[Job]:
-    """Every run of an entry, seeds last: the first of each system comes before the second of any."""
+    """All runs of an entry: every system with the first seed, then every system with the second, and so on."""
     for seed in range(cfg.first_seed, cfg.first_seed + cfg.seeds):
         for task, system in rows_of(cfg):
             base, own = cfg.tasks[task], cfg.entry.runs[task][system] or {}
             steps = cfg.steps or own.get("steps", base.steps)
-            # A system with a recipe of its own says all; else it is a preset of the task's recipe, or says what it is.
+            # A system that names a recipe lists all overrides; any other adds its own to those of the task.
             chosen = own.get("overrides", [f"system={system}"])
             overrides = (*(() if "recipe" in own else base.overrides), *chosen, f"total_steps={steps}", *cfg.overrides)
             yield Job(
@@ -88,7 +88,7 @@ def jobs_of(cfg: DictConfig) -> Iterator[Job]:
 
 
 def rows_of(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    """The (task, system) pairs of an entry, as far as they are asked for."""
+    """The selected (task, system) pairs of an entry."""
     for task, systems in cfg.entry.runs.items():
         for system in systems:
             if (cfg.only_tasks is None or task in cfg.only_tasks) and (
@@ -98,7 +98,7 @@ def rows_of(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 
 
 def run_all(jobs: Sequence[Job], at_once: int | None) -> None:
-    """Run several at once, each a process; a run that fails stops no other."""
+    """Run several at once, each in a process; a failed run does not stop the others."""
     with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
         for line in pool.map(Job.run, jobs):
             print(line, flush=True)

@@ -1,11 +1,11 @@
-"""One entry per figure and table of the paper: run what is missing, keep what is needed, draw it.
+"""Reproduce a figure or table of the paper: run what is missing, keep the needed columns, draw.
 
     python recipes/paper/reproduce.py entry=figure_4 seeds=3
     python recipes/paper/reproduce.py entry=figure_9 'only_tasks=[four_rooms]' 'only_systems=[htrpo,htrpo_no_wis]'
     python recipes/paper/reproduce.py --multirun 'entry=glob(*)' run=false
 
 Each entry (``config/entry``) expands to runs, task x system x seed, each a recipe with overrides in a folder of its
-own. Runs that are done are skipped, broken ones go on, several run at once. The ``metrics.csv`` of each, but for
+own. Finished runs are skipped, interrupted ones resume, several run at once. The ``metrics.csv`` of each, but for
 columns that nobody draws, goes to ``<results>/data``; picture and table come from there alone, so the last line above
 draws everything again without running anything.
 """

@@ -46,7 +46,7 @@ class EnvReward:
 
 @dataclass(frozen=True)
 class EnvReached:
-    """Whether goals are reached: the reward is the one that is paid at the goal itself.
+    """Whether goals are reached: the reward is at least the reward at the goal.
 
     Args:
         compute: as of :class:`EnvReward`; it may not read ``info``.
@@ -86,11 +86,11 @@ def compute_reward_of(env: Any) -> tuple[ComputeReward, int]:
 
 
 def success_of(compute: ComputeReward, goal_size: int) -> EnvReached:
-    """Tell success from a sparse reward.
+    """Derive the success criterion from a sparse reward.
 
     Raises:
         ValueError: if the function does not take many goals at once, or its reward changes with any distance, so that
-            no success can be told from it.
+            no success can be derived from it.
     """
     goals = np.zeros((3, goal_size))
     at, beside = (np.asarray(compute(achieved, goals, {})) for achieved in (goals, goals + 1e-6))

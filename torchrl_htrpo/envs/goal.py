@@ -118,8 +118,8 @@ class GoalTask:
 
         Args:
             env: the environment, or what :func:`~torchrl_htrpo.envs.make_goal_env` made of it in this process.
-            reached: when a goal is reached. Default: where ``compute_reward`` pays what it pays at the goal itself.
-            info_keys: entries of ``info`` that it reads, as told to ``make_goal_env``; it gets arrays of all steps.
+            reached: when a goal is reached. Default: where ``compute_reward`` is at least its value at the goal.
+            info_keys: entries of ``info`` that it reads, as given to ``make_goal_env``; it gets arrays of all steps.
             **kwargs: of :class:`GoalTask`; ``reward="sparse"`` takes only the success from the environment.
 
         Returns:
@@ -127,8 +127,8 @@ class GoalTask:
 
         Raises:
             TypeError: if the environment has no ``compute_reward``.
-            ValueError: if ``reached`` cannot be told from the reward, which is dense or reads ``info``, or the function
-                does not take many goals at once.
+            ValueError: if ``reached`` cannot be derived from the reward, which is dense or reads ``info``, or the
+                function does not take many goals at once.
 
         Example:
             >>> import gymnasium, gymnasium_robotics

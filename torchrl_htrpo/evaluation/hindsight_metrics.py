@@ -1,4 +1,4 @@
-"""Metrics of relabelled batches, with warnings if a batch taught nothing."""
+"""Metrics of relabelled batches, with warnings about batches that allow no update."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLLAPSED = 1.5
 
 
 class HindsightMetrics:
-    r"""Compute metrics of a relabelled and weighted batch, and warn once for each reason why it taught nothing.
+    r"""Compute metrics of a relabelled and weighted batch, and warn once for each reason why it allowed no update.
 
     ``trajectories`` is the effective number of trajectories behind each goal and step, averaged over those with any
     weight: :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, 1 where the weights rest on one trajectory.
@@ -39,14 +39,14 @@ class HindsightMetrics:
 
     def __init__(self, task: GoalTask) -> None:
         self.task = task
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def __call__(self, batch: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
         """Compute the metrics of a batch.
 
         Args:
             batch: ``[G, *B, T]``, relabelled and weighted.
-            status: of the step on this batch; a status that explains why nothing was learnt is logged as a warning.
+            status: of the step on this batch; a status other than ``ACCEPTED`` is logged as a warning.
 
         Returns:
             Figures by name, below ``hindsight/``.
@@ -61,20 +61,20 @@ class HindsightMetrics:
             "goals": live.flatten(1).any(-1).sum(),
             "trajectories": effective_trajectories(by_goal(batch.get("importance_weight")), live),
         }
-        told = {name: float(figure) for name, figure in figures.items()}
-        if told["goals"] == 0:
-            self._tell(
+        found = {name: float(figure) for name, figure in figures.items()}
+        if found["goals"] == 0:
+            self._warn(
                 "goals", "no hindsight goal is left: all held at the start of their trajectories, or none was achieved"
             )
-        elif told["trajectories"] < _COLLAPSED and live.shape[1] > 1:
-            self._tell("trajectories", "the weights rest on one trajectory for each goal and step (ESS near 1)")
+        elif found["trajectories"] < _COLLAPSED and live.shape[1] > 1:
+            self._warn("trajectories", "the weights rest on one trajectory for each goal and step (ESS near 1)")
         if status is not None and status.name != "ACCEPTED":
-            self._tell(status.name, f"{status.name}: {status.value}")
-        return {f"hindsight/{name}": figure for name, figure in told.items()}
+            self._warn(status.name, f"{status.name}: {status.value}")
+        return {f"hindsight/{name}": figure for name, figure in found.items()}
 
-    def _tell(self, kind: str, text: str) -> None:
-        if kind not in self.told:
-            self.told.add(kind)
+    def _warn(self, kind: str, text: str) -> None:
+        if kind not in self.warned:
+            self.warned.add(kind)
             torchrl_logger.warning(f"HindsightMetrics: {text} (logged once; metrics hindsight/* show every batch)")
 
 

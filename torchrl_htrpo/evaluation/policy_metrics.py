@@ -31,7 +31,7 @@ class PolicyMetrics:
     def __init__(self, actor: TensorDictModuleBase) -> None:
         # The outermost head: a MixedHead reports the metrics of its parts.
         self.head = next((module for module in actor.modules() if isinstance(module, PolicyHead)), None)
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def __call__(self, batch: TensorDictBase) -> dict[str, float]:
         """Compute the metrics of a batch that the policy collected.
@@ -47,7 +47,7 @@ class PolicyMetrics:
         rows = batch.select(*self.head.param_keys)[validity(batch)]
         figures = {name: figure.item() for name, figure in self.head.metrics(rows).items()}
         for name, text in self.head.warnings.items():
-            if figures[name] > 0 and name not in self.told:
-                self.told.add(name)
+            if figures[name] > 0 and name not in self.warned:
+                self.warned.add(name)
                 torchrl_logger.warning(f"{type(self.head).__name__}: {text} (policy/{name} = {figures[name]:.3g})")
         return {f"policy/{name}": figure for name, figure in figures.items()}

@@ -60,7 +60,7 @@ def collect_episodes(
         actor: the policy.
         episodes: how many (rounded up to whole batches, then cut).
         horizon: steps of an episode.
-        exploration: which action the policy is asked for; by default the greedy one.
+        exploration: type of the actions; by default greedy.
 
     Returns:
         The trajectories.

@@ -29,7 +29,7 @@ def record_gif(
     """Write a GIF of episodes, by default with greedy actions.
 
     Args:
-        env: an environment that draws itself (its first world): with ``render(width=, height=) -> [H, W, 3]``, or one
+        env: an environment, of which the first world is rendered: with ``render(width=, height=) -> [H, W, 3]``, or one
             of gymnasium made with ``render_mode="rgb_array"``.
         actor: the policy.
         path: the picture.
@@ -37,13 +37,13 @@ def record_gif(
         horizon: steps of an episode.
         size: width and height of the picture [pixels]; the larger of both, if the environment has another aspect ratio.
         fps: frames per second.
-        exploration: which action the policy is asked for, as in :func:`evaluate`.
+        exploration: type of the actions, as in :func:`evaluate`.
 
     Returns:
         The picture's file.
 
     Raises:
-        TypeError: if the environment cannot draw itself.
+        TypeError: if the environment cannot be rendered.
     """
     import imageio.v3 as imageio  # noqa: PLC0415  (importing the library must not load it)
 

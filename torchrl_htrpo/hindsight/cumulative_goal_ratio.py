@@ -66,7 +66,7 @@ class CumulativeGoalRatio(BatchTransform):
         TypeError: if the actor has no distribution.
         ValueError: if ``finished`` or the normalisation is unknown, ``gamma`` outside [0, 1] (or 1 in the paper's
             units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, or one
-            of a live step is not finite (a check of values; the optimizer's status tells too).
+            of a live step is not finite (a check of values; the optimizer's status reports it too).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

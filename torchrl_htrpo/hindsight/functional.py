@@ -81,7 +81,7 @@ def filter_goals(
 
     Returns:
         The indices of the chosen candidates ``[G]`` and which of them exist ``[G]``: there may be fewer distinct
-        candidates than asked for.
+        candidates than ``num_goals``.
 
     Example:
         >>> line = torch.linspace(0, 1, 5).unsqueeze(-1)

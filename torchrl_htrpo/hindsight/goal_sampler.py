@@ -19,9 +19,10 @@ from torchrl_htrpo.hindsight.functional import distinct
 class GoalSampler(BatchTransform):
     """Base class: reads achieved goals ``[*B, T, d_g]`` and writes hindsight goals.
 
-    Writes ``("hindsight", "goal")`` ``[*B, T, G, d_g]`` and ``("hindsight", "goal_mask")`` ``[*B, T, G]``, which tells
-    which of the ``G`` goals exist. Subclasses implement :meth:`goals_of`; most derive from :class:`SharedGoalSampler`
-    (one set of goals for all trajectories) or :class:`PerTrajectoryGoalSampler` (goals of the same trajectory).
+    Writes ``("hindsight", "goal")`` ``[*B, T, G, d_g]`` and ``("hindsight", "goal_mask")`` ``[*B, T, G]``, which marks
+    those of the ``G`` goals that exist. Subclasses implement :meth:`goals_of`; most derive from
+    :class:`SharedGoalSampler` (one set of goals for all trajectories) or :class:`PerTrajectoryGoalSampler` (goals of
+    the same trajectory).
 
     Args:
         skip_held: a rule such as ``task.reached``. Skip achieved goals that already hold, by this rule, at the start of
@@ -152,7 +153,7 @@ class AllGoalSampler(SharedGoalSampler):
     """Use every distinct achieved goal as a hindsight goal (Bit Flipping).
 
     Without device synchronisation (:func:`~torchrl_htrpo.checks.set_checks`), every candidate keeps a slot, and the
-    mask tells which goals exist.
+    mask marks the goals that exist.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv

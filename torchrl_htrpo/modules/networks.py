@@ -103,7 +103,7 @@ def make_normalizer(env: EnvBase, clip: float | None = 5.0) -> GoalNormalizer:
 
     Args:
         env: with vectors as ``observation`` and ``desired_goal``.
-        clip: bound of what it returns [standard deviations].
+        clip: bound of the normalised values [standard deviations].
 
     Example:
         >>> from torchrl_htrpo.envs import DetourEnv

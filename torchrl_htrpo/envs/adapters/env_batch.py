@@ -137,11 +137,11 @@ class EnvBatch(EpisodeSeeds, EnvBase):
             height: in pixels; a picture of another size is scaled to fit.
 
         Raises:
-            TypeError: if it cannot draw itself, or runs in a worker.
+            TypeError: if it cannot be rendered, or runs in a worker.
             RuntimeError: if the environments are closed.
         """
         if self.pool is not None:
-            raise TypeError(refusal(self, "num_workers", "0 to draw an environment", len(self.pool.processes)))
+            raise TypeError(refusal(self, "num_workers", "0 to render an environment", len(self.pool.processes)))
         self._require_open("render")
         return picture(self, self.inner._envs[0], width, height)
 
@@ -150,7 +150,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
             raise RuntimeError(f"EnvBatch: {method} was called on a closed environment; make a new one")
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """Close the environments; no worker is left.
+        """Close the environments and end the workers.
 
         Args:
             raise_if_closed: whether closing twice is an error.

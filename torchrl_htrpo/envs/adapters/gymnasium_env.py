@@ -23,7 +23,7 @@ class CheckedEnv(gymnasium.Wrapper):
       space that starts elsewhere than 0 is shifted to 0.
     - Entries of ``info`` become observations: numbers and bools as float32, scalars with shape ``[1]``, 0 where a reset
       does not report them.
-    - Rewards that are no real numbers, observations of another shape or of complex numbers, missing entries, and goals
+    - Rewards that are not real numbers, observations of another shape or of complex numbers, missing entries, and goals
       that change within an episode are errors. Values outside their space are logged once.
 
     Args:
@@ -56,7 +56,7 @@ class CheckedEnv(gymnasium.Wrapper):
                 )
             self.observation_space = spaces.Dict({**entries, **self.info})
         self.goal: Any = None
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and store the goal of the episode."""
@@ -107,8 +107,8 @@ class CheckedEnv(gymnasium.Wrapper):
         if array.shape != space.shape:
             raise ValueError(refusal(self.name, key, f"of shape {space.shape}", array.shape))
         outside = (array < space.low) | (array > space.high)
-        if outside.any() and key not in self.told:
-            self.told.add(key)
+        if outside.any() and key not in self.warned:
+            self.warned.add(key)
             place = tuple(np.argwhere(outside)[0].tolist())
             bounds = f"[{space.low[place]}, {space.high[place]}]"
             torchrl_logger.warning(

@@ -1,4 +1,4 @@
-"""Render environments that differ in the arguments of ``render``."""
+"""Render environments with or without a size as argument of ``render``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint
     """Render an environment in ``width`` x ``height`` pixels, or at the largest size of its own aspect ratio within.
 
     Args:
-        owner: who asks, for the message.
+        owner: named in the message.
         env: has ``render(width=, height=)``, or gymnasium's ``render()`` with ``render_mode="rgb_array"``.
         width: in pixels.
         height: in pixels.
@@ -25,7 +25,7 @@ def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint
         The picture ``[H, W, 3]``.
 
     Raises:
-        TypeError: if the environment cannot draw itself.
+        TypeError: if the environment cannot be rendered.
 
     Example:
         >>> class Grey:

@@ -99,7 +99,7 @@ class RecordedEnv(TransformedEnv):
 
     Args:
         env: the environment.
-        recorder: of what it does.
+        recorder: of its operations.
     """
 
     def __init__(self, env: EnvBase, recorder: Recorder) -> None:

@@ -28,7 +28,7 @@ class BitFlipEnv(PositionGoalEnv):
         num_bits: bits of the string, also the length of an episode in steps.
         num_envs: strings flipped at once (``N``).
         seed: seed of the goals.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if ``num_bits`` or ``num_envs`` is not positive.

@@ -27,7 +27,7 @@ class DetourEnv(PositionGoalEnv):
         speed: longest step along an axis.
         threshold: distance at which a goal is reached.
         seed: seed of the goals.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if ``horizon`` or ``num_envs`` is not positive.

@@ -38,7 +38,7 @@ class GearShiftEnv(PositionGoalEnv):
         speed: longest step.
         threshold: distance at which a goal is reached.
         seed: seed of the goals.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if ``horizon`` or ``num_envs`` is not positive, or the control unknown.

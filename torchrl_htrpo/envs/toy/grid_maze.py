@@ -51,7 +51,7 @@ class GridMazeEnv(PositionGoalEnv):
         slip: probability that an action is replaced by one drawn uniformly from the four. Default: the maze's own, 0
             for a drawing.
         seed: seed of starts, goals and slips.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if the layout is no known name and no drawing, ``slip`` is outside [0, 1], or ``horizon`` or

@@ -38,7 +38,7 @@ class HiddenGapEnv(PositionGoalEnv):
         speed: longest step along an axis.
         threshold: distance at which a goal is reached.
         seed: seed of the goals and the coins.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if ``horizon`` or ``num_envs`` is not positive.

@@ -31,7 +31,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         horizon: steps of an episode.
         num_envs: how many run at once (``N``).
         seed: seed of the goals.
-        device: where the environment lives.
+        device: of the environment.
 
     Raises:
         ValueError: if ``horizon`` or ``num_envs`` is not positive.

@@ -42,7 +42,7 @@ class RunConfig:
     seed: int = 0
     device: str = "cpu"  # of networks and updates
     logger: Logger = Logger.csv  # beside the CSV files, which are always written
-    resume: str | None = None  # folder of a run to go on with, under the same configuration
+    resume: str | None = None  # folder of a run to resume, under the same configuration
     total_steps: int = 30_000  # environment steps in all
     num_envs: int = 64  # stepped at once
     hidden_sizes: list[int] = field(default_factory=lambda: [64, 64])  # of policy and critic
@@ -143,7 +143,7 @@ class HERConfig(GoalRunConfig):
 
     agent: Any = MISSING
     hindsight: Any = MISSING
-    success_terminates: bool = False  # bootstrap no value at a success; false: episodes go on there
+    success_terminates: bool = False  # bootstrap no value at a success; false: episodes continue there
     hindsight_share: float = 0.8  # of relabelled rows: four with a hindsight goal to one with its own
     replay_episodes: int = 512  # drawn from the buffer in an iteration; all of its rows come from them
     updates_per_step: float = 0.25  # updates per environment step
@@ -191,7 +191,7 @@ class TRPOConfig(RunConfig):
     divergence: Any = MISSING
     trust_region: Any = MISSING
     normalization: str = "mean"
-    reset_each_batch: bool = False  # begin new episodes with every batch: what it takes to resume bit for bit
+    reset_each_batch: bool = False  # begin new episodes with every batch, which is needed to resume bit for bit
     batch_steps: int = 2048  # environment steps per update
     critic: EpochsConfig = field(default_factory=EpochsConfig)
     lmbda: float = 0.97  # of GAE
