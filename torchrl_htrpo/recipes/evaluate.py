@@ -16,10 +16,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
-from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
+from torchrl.envs import EnvBase, ExplorationType
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs import FiniteGuard
+from torchrl_htrpo.envs.adapters.finite_guard import guarded
 from torchrl_htrpo.evaluation.rollout import evaluate
 from torchrl_htrpo.evaluation.video import record_gif
 from torchrl_htrpo.recipes import her, htrpo
@@ -109,7 +109,7 @@ def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:
     """Create the environment of a run in this process."""
     chosen = {"num_envs": num_envs, "num_workers": 0}
     settings = {key: value for key, value in chosen.items() if key in trained.env}
-    return TransformedEnv(instantiate(trained.env, seed=seed, **settings), FiniteGuard(), auto_unwrap=True)
+    return guarded(instantiate(trained.env, seed=seed, **settings))
 
 
 def refuse_undrawable(env: EnvBase, name: str) -> None:

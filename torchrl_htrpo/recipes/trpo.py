@@ -21,7 +21,7 @@ from torchrl import timeit
 from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, TransformedEnv
 from torchrl.objectives.value import GAE
 
-from torchrl_htrpo.envs import EnvBatch, FiniteGuard
+from torchrl_htrpo.envs import EnvBatch
 from torchrl_htrpo.modules import RunningNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
@@ -46,7 +46,7 @@ def train(cfg: DictConfig) -> str:
 def make_env(cfg: DictConfig) -> EnvBase:
     """Create environments that run in this process: workers cost more than they save here."""
     envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed, device="cpu")
-    return TransformedEnv(envs, Compose(FiniteGuard(), RewardSum(), StepCounter()))
+    return TransformedEnv(envs, Compose(RewardSum(), StepCounter()))
 
 
 class TRPOTrainer(Trainer):

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torchrl import timeit
 from torchrl.collectors import Collector
-from torchrl.envs import EnvBase, TransformedEnv
+from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count, refusal
-from torchrl_htrpo.envs import FiniteGuard
+from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard, guarded
 from torchrl_htrpo.modules import check_actor
 from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
@@ -89,7 +89,7 @@ class Trainer:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_backend(self, logger)
         check_actor(actor, env)
-        self.env, self.actor = TransformedEnv(env, FiniteGuard(), auto_unwrap=True), actor
+        self.env, self.actor = guarded(env), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
         self._record: dict[str, Any] = {"name": name, "backend": logger, "config": config, "settings": settings}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tensordict.nn import TensorDictModuleBase
-from torchrl.envs import EnvBase, ExplorationType, TransformedEnv
+from torchrl.envs import EnvBase, ExplorationType
 
 from torchrl_htrpo._errors import count, number
-from torchrl_htrpo.envs import FiniteGuard, GoalTask
+from torchrl_htrpo.envs import GoalTask
+from torchrl_htrpo.envs.adapters.finite_guard import guarded
 from torchrl_htrpo.evaluation.rollout import evaluate
 
 
@@ -56,7 +57,7 @@ class Evaluator:
             count(self, name, getattr(self, name))
         if self.target is not None:
             number(self, "target", self.target, 0, 1, above=True)
-        self._env = TransformedEnv(self.env, FiniteGuard(), auto_unwrap=True)
+        self._env = guarded(self.env)
 
     def is_due(self, iteration: int, last: bool) -> bool:
         """Whether to evaluate in an iteration, counted from 0."""

@@ -9,21 +9,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchrl.envs import TransformedEnv, check_env_specs
+from torchrl.envs import StepCounter, TransformedEnv, check_env_specs
 
 pytest.importorskip("gymnasium")
 
 from tests.envs.failing import Walk
 from torchrl_htrpo.checks import set_checks
 from torchrl_htrpo.envs import BitFlipEnv, EnvBatch, EnvFailure, FiniteGuard, make_goal_env
+from torchrl_htrpo.envs.adapters.finite_guard import guarded
 
 KEYS = ("observation", "achieved_goal", "desired_goal", "reward")
 BATCH = BitFlipEnv(4, num_envs=3, seed=0).rollout(12, break_when_any_done=False)  # three episodes of four steps
 NUMBERS = [key for key in BATCH.keys(True, True) if BATCH[key].is_floating_point()]
 
 
-def guarded(*args, **settings) -> TransformedEnv:
-    return TransformedEnv(EnvBatch([Walk, Walk, partial(Walk, *args, **settings)], seed=0), FiniteGuard())
+def walks(*args, **settings) -> TransformedEnv:
+    return guarded(EnvBatch([Walk, Walk, partial(Walk, *args, **settings)], seed=0))
 
 
 def walk(env, steps=12):
@@ -34,7 +35,7 @@ def walk(env, steps=12):
 
 
 def test_the_guard_does_not_change_an_environment():
-    check_env_specs(guarded())
+    check_env_specs(walks())
     plain, kept = BitFlipEnv(4, num_envs=3, seed=0), TransformedEnv(BitFlipEnv(4, num_envs=3, seed=0), FiniteGuard())
     for env in (plain, kept):
         torch.manual_seed(0)
@@ -48,13 +49,13 @@ def test_the_guard_does_not_change_an_environment():
 def test_a_bad_step_is_refused(key, number):
     said = rf"environment 2 gave {number} in \('next', '{key}'\) in step 3"
     with pytest.raises(EnvFailure, match=said):
-        walk(guarded(number, episode=2, key=key))
+        walk(walks(number, episode=2, key=key))
 
 
 def test_only_numbers_beyond_the_limit_are_refused():
     with pytest.raises(EnvFailure, match=r"environment 2 gave [\d.e+]*e\+1[89] in \('next', 'observation'\) in step 3"):
-        walk(guarded(1e19, episode=2))
-    walk(guarded(1e8, episode=2))
+        walk(walks(1e19, episode=2))
+    walk(walks(1e8, episode=2))
     with pytest.raises(ValueError, match="FiniteGuard: limit must be positive, got nan"):
         FiniteGuard(limit=math.nan)
 
@@ -72,7 +73,7 @@ def test_make_goal_env_guards_unless_told_otherwise():
 
 def test_a_bad_reset_is_refused():
     with pytest.raises(EnvFailure, match="environment 2 gave nan in 'desired_goal' in the reset"):
-        walk(guarded(math.nan, step=0, key="desired_goal"))
+        walk(walks(math.nan, step=0, key="desired_goal"))
 
 
 def test_steps_are_counted_for_each_environment():
@@ -106,6 +107,13 @@ def test_a_good_batch_is_returned_unchanged():
 
 def test_with_checks_off_only_the_batch_is_checked():
     with set_checks("off"):
-        batch = walk(guarded(math.nan, episode=2))
+        batch = walk(walks(math.nan, episode=2))
         with pytest.raises(EnvFailure, match="environment 2 gave nan in 'observation' in step 3"):
             FiniteGuard()(batch)
+
+
+def test_an_environment_gets_one_guard():
+    env = guarded(BitFlipEnv(4))
+    assert guarded(env) is env and isinstance(env.transform, FiniteGuard)
+    counted = TransformedEnv(env, StepCounter(), auto_unwrap=True)
+    assert guarded(counted) is counted

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
-from torchrl.envs import Transform
+from torchrl.envs import Compose, EnvBase, Transform, TransformedEnv
 
 from torchrl_htrpo._errors import number
 from torchrl_htrpo.checks import may_wait
@@ -89,6 +89,15 @@ class FiniteGuard(Transform):
         for key, value in _numbers(tensordict):
             if not (fine := self._fine(value)).all():
                 raise EnvFailure(_where(value, ~fine, steps, unravel_key((*prefix, key))))
+
+
+def guarded(env: EnvBase) -> TransformedEnv:
+    """Append a :class:`FiniteGuard` to an environment that has none."""
+    transform = env.transform if isinstance(env, TransformedEnv) else None
+    present = [*transform] if isinstance(transform, Compose) else [transform]
+    if any(isinstance(one, FiniteGuard) for one in present):
+        return env
+    return TransformedEnv(env, FiniteGuard(), auto_unwrap=True)
 
 
 def _where(value: Tensor, bad: Tensor, steps: Tensor, key: NestedKey) -> str:
