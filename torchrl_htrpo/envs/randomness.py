@@ -38,19 +38,11 @@ class GeneratorState:
         return moved
 
     def rng_state(self) -> dict[str, Tensor]:
-        """The random state that determines the next episodes.
-
-        Returns:
-            ``generator``, its state.
-        """
+        """The random state that determines the next episodes: that of the generator."""
         return {"generator": self.generator.get_state()}
 
     def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Restore a random state, so that the next episodes are the same again.
-
-        Args:
-            state: from :meth:`rng_state`.
-        """
+        """Restore a state from :meth:`rng_state`, so that the next episodes are the same again."""
         self.generator.set_state(state["generator"])
 
 
@@ -77,22 +69,11 @@ class EpisodeSeeds:
         self._episode.zero_()
 
     def rng_state(self) -> dict[str, Tensor]:
-        """What the coming episodes depend on.
-
-        Returns:
-            ``seed``, episodes begun by each environment ``episode`` ``[N]``.
-        """
+        """The state that determines the next episodes: the seed, and the episodes begun by each environment ``[N]``."""
         return {"seed": torch.tensor(self._seed), "episode": self._episode.clone()}
 
     def set_rng_state(self, state: dict[str, Tensor]) -> None:
-        """Make the coming resets draw what they would have drawn when the state was taken.
-
-        Args:
-            state: from :meth:`rng_state`.
-
-        Raises:
-            ValueError: if the state is of another number of environments.
-        """
+        """Restore a state from :meth:`rng_state`; raise a ValueError if it has another number of environments."""
         if state["episode"].shape != self._episode.shape:
             expected, got = f"of shape {list(self._episode.shape)}", list(state["episode"].shape)
             raise ValueError(refusal(self, "state['episode']", expected, got))

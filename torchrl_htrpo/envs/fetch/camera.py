@@ -45,15 +45,7 @@ class Camera:
         self._view.lookat[:] = [1.3, 0.75, 0.55]
 
     def shoot(self, data: mujoco.MjData, goal: FloatArray) -> NDArray[np.uint8]:
-        """Render a state.
-
-        Args:
-            data: the state; only the drawn position of its goal marker changes, which no physics reads.
-            goal: where to draw the goal, ``[3]`` in metres.
-
-        Returns:
-            The image, ``[height, width, 3]``.
-        """
+        """Render a state with its goal (``[3]`` in metres): ``[height, width, 3]``; the physics does not change."""
         data.site_xpos[self._target] = goal
         self._renderer.update_scene(data, self._view)
         return self._renderer.render()

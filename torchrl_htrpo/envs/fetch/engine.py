@@ -74,17 +74,7 @@ class Engine(ABC):
         """The MuJoCo state of one world, to render it."""
 
     def render(self, world: int, goal: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-        """Render one world.
-
-        Args:
-            world: index of the world.
-            goal: position of the goal marker, ``[3]`` in metres.
-            width: image width in pixels.
-            height: image height in pixels.
-
-        Returns:
-            The image, ``[height, width, 3]``.
-        """
+        """Render one world with its goal (``[3]`` in metres): ``[height, width, 3]``."""
         if self._camera is None or self._camera.size != (width, height):
             self._camera = Camera(self.model, width, height)
         return self._camera.shoot(self.data(world), goal.double().cpu().numpy())

@@ -21,12 +21,6 @@ _REST_OF_HAND = np.array([-0.498, 0.005, -0.431])  # [m] from the model's zero p
 def asset_path(xml: str) -> Path:
     """Find a Fetch model file in the installed gymnasium-robotics, without importing the package.
 
-    Args:
-        xml: file name, such as ``"push.xml"``.
-
-    Returns:
-        The path of the file, which refers to its meshes by relative paths.
-
     Raises:
         ImportError: if gymnasium-robotics is not installed, or came without its assets.
 
@@ -94,12 +88,6 @@ def load_model(task: FetchTask) -> FetchModel:
     """Compile a task's model and simulate until the arm is in its starting pose.
 
     The XML is not changed: dropping far meshes or turning off multi-point contacts changes trajectories.
-
-    Args:
-        task: the task's constants.
-
-    Returns:
-        The model with its addresses and starting state.
 
     Example:
         >>> from torchrl_htrpo.envs.fetch.model import load_model

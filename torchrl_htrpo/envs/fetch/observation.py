@@ -35,13 +35,7 @@ class Kinematics(NamedTuple):
 
 
 def euler_angles(mat: Tensor) -> Tensor:
-    """Euler angles of rotation matrices, in the convention of the Fetch observation.
-
-    Args:
-        mat: rotation matrices, ``[..., 3, 3]``.
-
-    Returns:
-        Angles about x, y, z, ``[..., 3]`` in radians.
+    """Euler angles of rotation matrices ``[..., 3, 3]`` about x, y, z: ``[..., 3]`` in radians.
 
     Example:
         >>> import torch
@@ -60,14 +54,7 @@ def euler_angles(mat: Tensor) -> Tensor:
 
 
 def observe(now: Kinematics) -> tuple[Tensor, Tensor]:
-    """Compute the observation and the achieved goal.
-
-    Args:
-        now: what the engine measured in ``N`` worlds.
-
-    Returns:
-        The observation ``[N, 10]`` (or ``[N, 25]`` with an object) and the achieved goal ``[N, 3]`` in metres.
-    """
+    """Compute the observation ``[N, 10]`` (``[N, 25]`` with an object) and the achieved goal ``[N, 3]`` in metres."""
     if now.object_pos is None or now.object_mat is None or now.object_velp is None or now.object_velr is None:
         return torch.cat([now.grip_pos, now.finger_qpos, now.grip_velp, now.finger_qvel], dim=-1), now.grip_pos
     parts = [

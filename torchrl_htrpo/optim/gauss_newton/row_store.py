@@ -45,14 +45,7 @@ class RowStore:
         return fits
 
     def keep(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Copy tensors of one dtype and device to reserved memory, where they stay until :meth:`clear`.
-
-        Args:
-            tensors: what to keep.
-
-        Returns:
-            The copies.
-        """
+        """Copy tensors of one dtype and device to reserved memory, where they stay until :meth:`clear`."""
         sizes = [tensor.numel() for tensor in tensors]
         parts = self._slab(sum(sizes), tensors[0])[: sum(sizes)].split(sizes)
         return [part.view(tensor.shape).copy_(tensor) for part, tensor in zip(parts, tensors, strict=True)]

@@ -9,17 +9,7 @@ from torchrl_htrpo._errors import refusal
 
 
 def within(config: Any, low: float, high: float, *keys: str, above: bool = False) -> None:
-    """Raise for values outside a range; None passes where the type allows it.
-
-    Args:
-        config: a dataclass.
-        low: the least value.
-        high: the greatest value.
-        *keys: of numbers, or of lists of numbers.
-        above: refuse ``low`` itself too.
-
-    Raises:
-        ValueError: naming the key, its range and its value.
+    """Raise if a number, or one of a list, is outside a range; ``above`` refuses ``low`` itself too, None passes.
 
     Example:
         >>> from types import SimpleNamespace
@@ -36,11 +26,7 @@ def within(config: Any, low: float, high: float, *keys: str, above: bool = False
 
 
 def require_that(config: Any, held: bool, key: str, expected: str) -> None:
-    """Raise if a value does not fit the others.
-
-    Raises:
-        ValueError: naming the key, what it must be and its value.
-    """
+    """Raise if a value does not fit the others."""
     if not held:
         raise ValueError(refusal(name_of(config), key, expected, getattr(config, key)))
 

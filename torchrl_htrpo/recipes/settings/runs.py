@@ -212,15 +212,7 @@ class TRPOConfig(RunConfig):
 
 
 def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
-    """Raise for values outside their range and for sizes that do not fit together.
-
-    Args:
-        cfg: the configuration.
-        schema: whose keys and checks it has.
-
-    Raises:
-        ValueError: naming the key, its value and what it may be.
-    """
+    """Raise a ValueError for values outside their range and for sizes that do not fit together."""
     OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
 
 
