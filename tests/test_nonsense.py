@@ -19,7 +19,7 @@ from torchrl_htrpo import batch, envs, evaluation, hindsight, modules, objective
 from torchrl_htrpo.recipes.action_cost_ddpg import ActionCostDDPGLoss
 from torchrl_htrpo.recipes.bounded_td0 import BoundedTD0
 
-ROOMS = ("batch", "envs", "envs.adapters", "envs.toy", "evaluation", "hindsight", "modules", "objectives", "optim")
+ROOMS = ("batch", "envs", "evaluation", "hindsight", "modules", "objectives", "optim")
 NONSENSE = (nan, inf, -inf, -1, -0.5, True, "x")
 # Results, which no user makes, and bases: no argument of theirs is checked.
 NOT_INPUTS = {"CGSolution", "SearchResult", "StepResult", "Evaluation", "PolicyHead", "PositionGoalEnv"}
@@ -115,6 +115,13 @@ ATTACKS = [
     if (name, argument, value) not in SENSIBLE
     # A bound of any sign is checked against the other one only.
     and not (name == "BoundedTD0" and argument != "gamma" and (value is True or value == "x"))
+]
+MAY_BE_ZERO = {"num_workers", "cache_bytes", "successes", "share"}
+ATTACKS += [
+    pytest.param(name, argument, 0, id=f"{name}-{argument}-0")
+    for name, (_, numbers) in CASES.items()
+    for argument, value in numbers.items()
+    if isinstance(value, int) and argument not in MAY_BE_ZERO
 ]
 
 

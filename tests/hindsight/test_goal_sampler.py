@@ -162,11 +162,6 @@ def test_fewer_achieved_goals_than_asked_for_are_all_taken():
     assert rows(chosen(UniformGoalSampler(15)(batch))) == everything == rows(chosen(AllGoalSampler()(batch)))
 
 
-def test_num_goals_must_be_positive():
-    with pytest.raises(ValueError, match="UniformGoalSampler: num_goals must be a positive integer, got 0"):
-        UniformGoalSampler(0)
-
-
 def test_the_base_class_leaves_the_choice_to_its_children():
     with pytest.raises(NotImplementedError):
         GoalSampler()(trajectories())

@@ -56,9 +56,3 @@ def test_the_goal_task_is_equality_of_all_bits():
         batch_size=[1, 1],
     )
     assert task.success(td).all() and task.compute_reward(td).item() == 2.0
-
-
-@pytest.mark.parametrize("argument", ["num_bits", "num_envs"])
-def test_sizes_must_be_positive(argument):
-    with pytest.raises(ValueError, match=f"BitFlipEnv: {argument} must be a positive integer, got 0"):
-        BitFlipEnv(**{"num_bits": 4, "num_envs": 2, argument: 0})

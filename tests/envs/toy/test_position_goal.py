@@ -98,13 +98,6 @@ def test_a_collector_gives_whole_episodes(make):
     assert batch["next", "truncated"][..., 0].nonzero()[:, 1].tolist() == [3, 7] * 3
 
 
-@every_class
-@pytest.mark.parametrize("argument", ["num_envs", "horizon"])
-def test_sizes_must_be_positive(env_class, argument):
-    with pytest.raises(ValueError, match=f"{env_class.__name__}: {argument} must be a positive integer, got 0"):
-        env_class(**{argument: 0})
-
-
 def test_a_step_counts_and_keeps_the_goal():
     env = DetourEnv(2, seed=0)
     td = env.reset()

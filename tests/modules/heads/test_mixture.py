@@ -137,11 +137,6 @@ def test_a_component_at_its_floor_is_reported_and_stays_finite(head_class, dtype
     assert log_prob.isfinite().all() and slope.isfinite().all() and slope[0, 2:4].any()
 
 
-def test_a_mixture_needs_components():
-    with pytest.raises(ValueError, match="GaussianMixtureHead: num_components must be a positive integer, got 0"):
-        GaussianMixtureHead(2, 0)
-
-
 @pytest.mark.parametrize("min_weight", [-0.1, 0.5, 1.0])
 def test_least_weights_must_sum_to_less_than_one(min_weight):
     with pytest.raises(ValueError, match=r"TanhGaussianMixtureHead: min_weight must be in \[0, 0.5\), got"):
