@@ -86,16 +86,13 @@ class RowSampler(BatchTransform):
         Yields:
             The rows of each draw.
         """
-        inputs = self._require(tensordict, *self.in_keys)
-        live = validity(tensordict)
-        for key, values in zip(self.in_keys, inputs, strict=True):
-            self._refuse_non_finite(key, values, live)
+        sums, live = self.sums(tensordict), validity(tensordict)
         waits = may_wait(live.device)
-        if self.num_rows is None or (waits and int(live.sum()) <= self.num_rows):
+        if self.num_rows is None or (waits and int(sums[0]) <= self.num_rows):
             rows = tensordict[live.nonzero(as_tuple=True)]
             yield from (rows.copy() for _ in range(count))
             return
-        probability = self._probability(tensordict, live).reshape(-1)
+        probability = self.probability(tensordict, sums).reshape(-1)
         edges, live_first = probability.cumsum(0), None if waits else _live_first(live)
         for _ in range(count):
             yield self._draw(tensordict, probability, edges, live_first)
@@ -104,31 +101,60 @@ class RowSampler(BatchTransform):
         self, tensordict: TensorDictBase, probability: Tensor, edges: Tensor, live_first: tuple[Tensor, Tensor] | None
     ) -> TensorDictBase:
         num_rows = min(self.num_rows or len(edges), len(edges))
-        index = self._systematic(edges, num_rows)
-        drawn = probability[index]
-        scale = torch.where(drawn > 0, 1 / (num_rows * drawn), 0)
+        # right=True: a value on an edge selects the next row, so rows of probability 0 are never drawn.
+        index = torch.searchsorted(edges, self.ticks(num_rows, edges.device), right=True).clamp_max(len(edges) - 1)
+        scale = row_scale(probability[index], num_rows)
         if live_first is not None:
             order, live = (values[:num_rows] for values in live_first)
             few = live_first[1].sum() <= num_rows
             index, scale = torch.where(few, order, index), torch.where(few, live.to(scale), scale)
-        rows = tensordict[unravel(index, tensordict.batch_size)]
-        weight = rows.get("importance_weight")
-        return rows.set("importance_weight", torch.where(scale > 0, weight * scale.to(weight.dtype), 0))
+        return rescale(tensordict[unravel(index, tensordict.batch_size)], scale)
 
-    def _probability(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
-        even = live.double() / live.sum().clamp_min(1)
+    def sums(self, tensordict: TensorDictBase) -> Tensor:
+        """Number of live rows and their total priority ``[2]``, in float64; those of parts of a batch add up."""
+        inputs, live = self._require(tensordict, *self.in_keys), validity(tensordict)
+        for key, values in zip(self.in_keys, inputs, strict=True):
+            self._refuse_non_finite(key, values, live)
+        count = live.sum().double()
+        total = torch.zeros_like(count) if self.uniform_share == 1 else self._priority(tensordict, live).sum()
+        return torch.stack((count, total))
+
+    def probability(self, tensordict: TensorDictBase, sums: Tensor) -> Tensor:
+        """Probability of each row of a batch, or of a part of it.
+
+        Args:
+            tensordict: ``[*B]``.
+            sums: :meth:`sums` of the whole batch ``[2]``.
+
+        Returns:
+            ``[*B]``, float64.
+        """
+        live, (count, total) = validity(tensordict), sums
+        even = live.double() / count.clamp_min(1)
         if self.uniform_share == 1:
             return even
-        priority = torch.where(live, self.priority(tensordict), 0).double()
-        total = priority.sum()
+        priority = self._priority(tensordict, live)
         focused = torch.where(total > 0, priority / total.clamp_min(torch.finfo(torch.float64).tiny), even)
         return (1 - self.uniform_share) * focused + self.uniform_share * even
 
-    def _systematic(self, edges: Tensor, count: int) -> Tensor:
-        offset = torch.rand((), generator=self.generator, device=edges.device, dtype=edges.dtype)
-        ticks = (torch.arange(count, device=edges.device) + offset) / count
-        # right=True: a value on an edge selects the next row, so rows of probability 0 are never drawn.
-        return torch.searchsorted(edges, ticks, right=True).clamp_max(len(edges) - 1)
+    def _priority(self, tensordict: TensorDictBase, live: Tensor) -> Tensor:
+        return torch.where(live, self.priority(tensordict), 0).double()
+
+    def ticks(self, count: int, device: torch.device) -> Tensor:
+        """Draw ``count`` evenly spaced numbers in [0, 1), with a random offset, in float64."""
+        offset = torch.rand((), generator=self.generator, device=device, dtype=torch.float64)
+        return (torch.arange(count, device=device) + offset) / count
+
+
+def row_scale(probability: Tensor, num_rows: int) -> Tensor:
+    """Factor of the weight of each drawn row: one over how often it is expected; 0 if it is never drawn."""
+    return torch.where(probability > 0, 1 / (num_rows * probability), 0)
+
+
+def rescale(rows: TensorDictBase, scale: Tensor) -> TensorDictBase:
+    """Multiply the weights of rows ``[M]`` by ``scale`` ``[M]``, in place."""
+    weight = rows.get("importance_weight")
+    return rows.set("importance_weight", torch.where(scale > 0, weight * scale.to(weight.dtype), 0))
 
 
 def _live_first(live: Tensor) -> tuple[Tensor, Tensor]:

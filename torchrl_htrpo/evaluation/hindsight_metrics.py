@@ -5,13 +5,12 @@ from __future__ import annotations
 from enum import Enum
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal
-from torchrl_htrpo.batch.weights import effective_sample_size
 from torchrl_htrpo.envs.goal import GoalTask
 
 _COLLAPSED = 1.5
@@ -51,22 +50,41 @@ class HindsightMetrics:
         Returns:
             Figures by name, below ``hindsight/``.
         """
-        mask = validity(batch)
-        live = by_goal(mask)
-        weight = batch.get(("hindsight", "weight"))
+        return self.report(self.sums(batch), status)
+
+    def sums(self, batch: TensorDictBase) -> TensorDict:
+        """Sums over a batch ``[G, *B, T]`` or over some of its goals; those of parts add up."""
+        mask, weight = validity(batch), batch.get(("hindsight", "weight"))
+        live, solved = by_goal(mask), (self.task.success(batch) & mask).any(-1)
+        trajectories, steps = _effective(by_goal(batch.get("importance_weight")), live)
+        return TensorDict(
+            weight=weight.sum(),
+            squares=weight.square().sum(),
+            live=mask.to(weight.dtype).sum(),
+            rows=torch.tensor(mask.numel()),
+            solved=solved.float().sum(),
+            pairs=torch.tensor(solved.numel()),
+            slots=torch.tensor(len(live)),
+            goals=live.flatten(1).any(-1).sum(),
+            trajectories=trajectories,
+            steps=steps,
+        )
+
+    def report(self, sums: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
+        """Compute the metrics from :meth:`sums` of a batch; see :meth:`__call__`."""
         figures = {
-            "ess": effective_sample_size(weight),
-            "live_share": mask.to(weight.dtype).mean(),
-            "solved_share": (self.task.success(batch) & mask).any(-1).float().mean(),
-            "goals": live.flatten(1).any(-1).sum(),
-            "trajectories": effective_trajectories(by_goal(batch.get("importance_weight")), live),
+            "ess": torch.where(sums["squares"] > 0, sums["weight"].square() / sums["squares"], 0),
+            "live_share": sums["live"] / sums["rows"],
+            "solved_share": sums["solved"] / sums["pairs"],
+            "goals": sums["goals"],
+            "trajectories": sums["trajectories"] / sums["steps"].clamp_min(1),
         }
         found = {name: float(figure) for name, figure in figures.items()}
         if found["goals"] == 0:
             self._warn(
                 "goals", "no hindsight goal is left: all held at the start of their trajectories, or none was achieved"
             )
-        elif found["trajectories"] < _COLLAPSED and live.shape[1] > 1:
+        elif found["trajectories"] < _COLLAPSED and sums["pairs"] > sums["slots"]:
             self._warn("trajectories", "the weights rest on one trajectory for each goal and step (ESS near 1)")
         if status is not None and status.name != "ACCEPTED":
             self._warn(status.name, f"{status.name}: {status.value}")
@@ -88,8 +106,14 @@ def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
     Returns:
         Between 1 and ``N``; 0 if nothing has weight.
     """
+    count, steps = _effective(weight, live)
+    return count / steps.clamp_min(1)
+
+
+def _effective(weight: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
+    """Effective numbers of trajectories, summed, and the number of pairs of goal and step that have weight."""
     weight = torch.where(live, weight, 0).double()
     weight = weight / weight.amax(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
     squares = weight.square().sum(1)
     count = weight.sum(1).square() / squares.clamp_min(1)  # the largest is 1 where any weight is above 0
-    return count.sum() / (squares > 0).sum().clamp_min(1)
+    return count.sum(), (squares > 0).sum()

@@ -6,7 +6,7 @@ import warnings
 from typing import Literal, get_args
 
 import torch
-from tensordict import NestedKey, TensorDictBase
+from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
 from torch import Tensor
 from torchrl import torchrl_logger
@@ -113,6 +113,12 @@ class CumulativeGoalRatio(BatchTransform):
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Weigh a relabelled batch ``[G, *B, T]``."""
+        out = self.weigh(tensordict)
+        return self.normalize(out, self.totals(out))
+
+    @torch.no_grad()
+    def weigh(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Weigh a relabelled batch or some of its goals ``[G, *B, T]``, without the last step, :meth:`normalize`."""
         key = self.actor.log_prob_keys[0]
         (original,) = self._require(tensordict, key)
         live = validity(tensordict)
@@ -127,7 +133,8 @@ class CumulativeGoalRatio(BatchTransform):
         out.set("original_log_prob", original)
         out.set(key, log_prob)
         out.set(("hindsight", "weight"), weight)
-        return out.set("importance_weight", self._normalize(weight, live))
+        factor = 1 if self.normalization == "mean" else 1 - self.gamma
+        return out.set("importance_weight", weight * self._discount(weight) * factor)
 
     def _warn_if_greedy(self, tensordict: TensorDictBase, log_prob: Tensor) -> None:
         """Warn, at the first batch, if every action is the one that the policy takes without exploring."""
@@ -161,15 +168,34 @@ class CumulativeGoalRatio(BatchTransform):
         weight = trajectory_weights(total, mask, included) if self.weighted else plain
         return weight.reshape(log_ratio.shape)
 
-    def _normalize(self, weight: Tensor, live: Tensor) -> Tensor:
-        steps = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
-        discount = self.gamma**steps
+    def totals(self, tensordict: TensorDictBase) -> TensorDict:
+        """What :meth:`normalize` divides by, of a batch from :meth:`weigh`; the totals of parts of its goals add up."""
+        live, weight = validity(tensordict), tensordict.get("importance_weight")
         if self.normalization == "paper":
             episode = by_goal(live).any(-1)
-            pairs = episode.any(0).sum() * episode.any(1).sum()
-            return weight * discount * (1 - self.gamma) / pairs.clamp_min(1)
-        expected = weight if self.weighted else live.to(weight.dtype)
-        return weight * discount / (expected * discount).sum().clamp_min(torch.finfo(weight.dtype).tiny)
+            return TensorDict(goals=episode.any(1).sum(), trajectories=episode.sum(0))
+        expected = weight if self.weighted else live.to(weight.dtype) * self._discount(weight)
+        return TensorDict(weight=expected.sum())
+
+    def normalize(self, tensordict: TensorDictBase, totals: TensorDictBase) -> TensorDictBase:
+        """Divide weights from :meth:`weigh` by the totals of their batch, in place.
+
+        Args:
+            tensordict: the batch, or some of its rows ``[*B]``.
+            totals: :meth:`totals` of the whole batch.
+
+        Returns:
+            The same tensordict.
+        """
+        weight = tensordict.get("importance_weight")
+        if self.normalization == "paper":
+            total = ((totals["trajectories"] > 0).sum() * totals["goals"]).clamp_min(1)
+        else:
+            total = totals["weight"].clamp_min(torch.finfo(weight.dtype).tiny)
+        return tensordict.set("importance_weight", weight / total)
+
+    def _discount(self, weight: Tensor) -> Tensor:
+        return self.gamma ** torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
 
 
 def _is_greedy(draw: ProbabilisticTensorDictModule, rows: TensorDictBase, actions: list[NestedKey]) -> bool:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from torchrl_htrpo.batch.mask import beyond_end
 
+_PAIRS = 1 << 24  # distances computed together; bounds the memory
+
 
 def goal_scale(goals: Tensor) -> Tensor:
     r"""Scale of each goal dimension: :math:`1 / \mathrm{std}`, and 0 where the goals do not vary.
@@ -94,8 +96,7 @@ def filter_goals(
     pool = valid & in_region
     some = pool.any()
     pool = torch.where(some, pool, valid)
-    # Do not use matrix products: they lose small distances between goals far from the origin.
-    nearness = -torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+    nearness = -torch.cat([_nearest(part, targets) for part in points.split(max(1, _PAIRS // len(targets)))])
     start = torch.rand(points.shape[0], device=points.device, generator=generator).to(points.dtype)
     nearest_chosen = torch.where(some, start, torch.full_like(start, torch.inf))
     chosen, exists = [], []
@@ -108,6 +109,12 @@ def filter_goals(
         nearest_chosen = torch.where(some & (len(chosen) == 1), distance, torch.minimum(nearest_chosen, distance))
         pool = pool & (nearest_chosen > resolution)
     return torch.cat(chosen), torch.cat(exists)
+
+
+def _nearest(points: Tensor, targets: Tensor) -> Tensor:
+    """Distance of each point ``[M, d]`` to the nearest target ``[K, d]``."""
+    # Do not use matrix products: they lose small distances between goals far from the origin.
+    return torch.cdist(points, targets, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
 
 
 def distinct(candidates: Tensor, valid: Tensor) -> Tensor:

@@ -202,7 +202,10 @@ class OriginalGoalSampler(GoalSampler):
         if self.beside is None:
             return original
         out = self.beside(tensordict)
-        out.set(HINDSIGHT_GOAL, torch.cat((out.get(HINDSIGHT_GOAL), original.get(HINDSIGHT_GOAL)), -2))
+        parts = [each.get(HINDSIGHT_GOAL) for each in (out, original)]
+        # Goals are the same at every step: join those of one step, and expand.
+        goals = torch.cat([part[..., :1, :, :] for part in parts], -2)
+        out.set(HINDSIGHT_GOAL, goals.expand(*tensordict.batch_size, *goals.shape[-2:]))
         masks = out.get(HINDSIGHT_GOAL_MASK), original.get(HINDSIGHT_GOAL_MASK)
         return out.set(HINDSIGHT_GOAL_MASK, torch.cat(masks, -1))
 

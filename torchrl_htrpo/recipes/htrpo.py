@@ -64,6 +64,7 @@ def build(cfg: DictConfig) -> HTRPOTrainer:
         goals=instantiate(cfg.goals)(skip_held=task.reached if cfg.skip_held_goals else None),
         advantage=instantiate(cfg.advantage),
         chunk_size=cfg.chunk_rows,
+        goal_block=cfg.goal_block,
         weighted=cfg.weighted,
         per_decision=cfg.per_decision,
         finished=cfg.finished,

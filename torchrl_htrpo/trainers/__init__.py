@@ -2,11 +2,13 @@
 
 from torchrl_htrpo.trainers.base import Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.evaluator import Evaluator
+from torchrl_htrpo.trainers.goal_blocks import GoalBlocks
 from torchrl_htrpo.trainers.htrpo import HTRPOTrainer, encoder_of
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
 
 __all__ = [
     "Evaluator",
+    "GoalBlocks",
     "HTRPOTrainer",
     "HindsightPipeline",
     "Trainer",

@@ -185,7 +185,7 @@ class Trainer:
             with timeit("evaluate"):
                 metrics |= self.evaluator(self.actor, last)
             last = last or self.evaluator.target_reached(metrics)
-        metrics |= timeit.todict(prefix="time")
+        metrics |= timeit.todict(percall=False, prefix="time")
         timeit.erase()
         self.run.log(steps, metrics)
         figures = {key.rpartition("/")[2]: metrics[key] for key in self.shown if key in metrics}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count, refusal
-from torchrl_htrpo.batch import MASK_KEY, RowSampler, validity, weight_share
+from torchrl_htrpo.batch import MASK_KEY, Draws, RowSampler, validity, weight_share
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
 from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
@@ -25,6 +25,7 @@ from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.records.checkpoints import StoredItems
 from torchrl_htrpo.trainers.base import Metrics, Trainer, check_divergence, descend
+from torchrl_htrpo.trainers.goal_blocks import draw_rows
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, check_discount, hindsight_pipeline
 
 
@@ -107,14 +108,17 @@ class HTRPOTrainer(Trainer):
         batch_steps = self._whole_episodes(env, batch_steps)
         self.pipeline = pipeline or hindsight_pipeline(actor, critic, task)
         check_discount(self, self.pipeline)
-        self.gradient_rows = RowSampler(gradient_rows)
-        self.curvature_rows = RowSampler(curvature_rows, priority=weight_share)
-        self.critic_rows = RowSampler(critic_batch_size, uniform_share=1.0)
+        targets = (*critic.in_keys, "value_target")
+        self.draws = {
+            "curvature": Draws(RowSampler(curvature_rows, priority=weight_share)),
+            "gradient": Draws(RowSampler(gradient_rows)),
+            "critic": Draws(RowSampler(critic_batch_size, uniform_share=1.0), critic_updates, targets),
+        }
         counts = {"critic_updates": critic_updates, "replay_batches": replay_batches}
         for argument, value in counts.items():
             count(self, argument, value)
         count(self, "warmup_steps", warmup_steps, 0)
-        self.critic_updates, self.warmup_steps = critic_updates, warmup_steps
+        self.warmup_steps = warmup_steps
         self.objective = objective or TrustRegionObjective(actor, critic)
         make_optimizer = optimizer or partial(TrustRegionOptimizer, max_divergence=0.005, damping=0.01)
         self.optimizer = make_optimizer(self.objective.trainable_params)
@@ -134,19 +138,19 @@ class HTRPOTrainer(Trainer):
         batch = batch.reshape(-1, self.horizon)
         trajectories = self.trajectories(batch)
         stored = trajectories if self.replay is None else self.trajectories(self.remember(batch))
-        relabelled = self.pipeline(stored)
+        drawn, figures = draw_rows(self.pipeline(stored), self.draws, self._hindsight_metrics.sums)
         with timeit("policy"):
-            rows = self.curvature_rows(relabelled)
-            problem = self.objective.problem(self.gradient_rows(relabelled), rows)
+            rows = next(iter(drawn["curvature"]))
+            problem = self.objective.problem(next(iter(drawn["gradient"])), rows)
             before = {name: loss.prepare(rows) for name, loss in self.estimates.items()}
             result = self.optimizer.step(problem)
             divergences = {name: loss(before[name])[loss.loss_name] for name, loss in self.estimates.items()}
         with timeit("critic"):
-            critic_loss = self.fit_critic(relabelled)
+            critic_loss = self.fit_critic(drawn["critic"])
         self.update_encoder(trajectories)
         return {
             **self.batch_metrics(trajectories),
-            **self._hindsight_metrics(relabelled, result.status),
+            **self._hindsight_metrics.report(figures, result.status),
             "critic/loss": critic_loss,
             **{f"step/{name}": figure for name, figure in result.metrics().items()},
             **{f"estimate/{name}": loss.item() for name, loss in divergences.items()},
@@ -165,11 +169,10 @@ class HTRPOTrainer(Trainer):
         self.replay.extend(batch.exclude("collector"))
         return self.replay.storage[: len(self.replay)]
 
-    def fit_critic(self, relabelled: TensorDictBase) -> float:
-        """Fit the critic to its targets; return the last loss."""
-        keys = ("value_target", "importance_weight", MASK_KEY)
-        targets, loss = relabelled.select(*self.critic.in_keys, *keys), torch.tensor(torch.nan)
-        for minibatch in self.critic_rows.draws(targets, self.critic_updates):
+    def fit_critic(self, minibatches: Iterable[TensorDictBase]) -> float:
+        """Fit the critic to the targets of minibatches; return the last loss."""
+        loss = torch.tensor(torch.nan)
+        for minibatch in minibatches:
             loss = self.objective.loss_critic(minibatch)
             descend(self.critic_optimizer, loss)
         return loss.item()

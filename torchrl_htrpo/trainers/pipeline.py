@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchrl import timeit
 from torchrl.envs import Compose
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
 from torchrl_htrpo.objectives import GoalVTrace, StateValue
+from torchrl_htrpo.trainers.goal_blocks import GoalBlocks
 
 
 class HindsightPipeline(nn.Module):
@@ -23,10 +24,13 @@ class HindsightPipeline(nn.Module):
     Args:
         hindsight: goals, relabelling, weights: ``[N, T] -> [G, N, T]``.
         value: writes the values of both states of each step.
-        advantage: writes advantages and value targets.
+        advantage: writes advantages and value targets, of each pair of goal and trajectory by itself.
+        goal_block: goals relabelled together; bounds the memory. ``hindsight`` must then end with
+            :class:`HindsightRelabel` and :class:`CumulativeGoalRatio`. Default: all.
 
     Raises:
-        ValueError: if the weights and the advantage have different discounts.
+        ValueError: if the weights and the advantage have different discounts, or ``goal_block`` is not positive or does
+            not suit ``hindsight``.
 
     Example:
         >>> from torchrl_htrpo import BitFlipEnv, make_actor, make_critic
@@ -37,17 +41,46 @@ class HindsightPipeline(nn.Module):
         ValueError: HindsightPipeline: gamma must be the same in all parts, got [('CumulativeGoalRatio', 0.9), ...
     """
 
-    def __init__(self, hindsight: nn.Module, value: nn.Module, advantage: nn.Module) -> None:
+    def __init__(
+        self, hindsight: nn.Module, value: nn.Module, advantage: nn.Module, *, goal_block: int | None = None
+    ) -> None:
         super().__init__()
         self.hindsight, self.value, self.advantage = hindsight, value, advantage
+        self.goal_block = goal_block if goal_block is None else count(self, "goal_block", goal_block)
+        self.parts = list(hindsight.transforms) if isinstance(hindsight, Compose) else [hindsight]
+        if goal_block is not None and not _ends_with_weights(self.parts):
+            expected = "a Compose that ends with HindsightRelabel, CumulativeGoalRatio (needed by goal_block)"
+            raise ValueError(refusal(self, "hindsight", expected, [type(part).__name__ for part in self.parts]))
         check_discount(self, self)
 
-    def forward(self, batch: TensorDictBase) -> TensorDictBase:
-        """Transform trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``."""
+    def forward(self, batch: TensorDictBase) -> TensorDictBase | GoalBlocks:
+        """Transform trajectories ``[N, T]`` to relabelled rows ``[G, N, T]``, or to blocks of them."""
+        if self.goal_block is not None:
+            return self._blocks(batch, self.goal_block)
         with timeit("hindsight"):
             relabelled = self.hindsight(batch)
         with timeit("value"):
             return self.advantage(self.value(relabelled))
+
+    def _blocks(self, batch: TensorDictBase, goals: int) -> GoalBlocks:
+        *first, relabel, ratio = self.parts
+        weigh = cast("CumulativeGoalRatio", ratio).weigh
+
+        def compute(part: TensorDictBase) -> TensorDictBase:
+            with timeit("hindsight"):
+                relabelled = weigh(relabel(part))
+            with timeit("value"):
+                return self.advantage(self.value(relabelled))
+
+        with timeit("hindsight"):
+            for transform in first:
+                batch = transform(batch)
+        return GoalBlocks(batch, compute, ratio, goals)
+
+
+def _ends_with_weights(parts: list[nn.Module]) -> bool:
+    *_, relabel, ratio = [None, None, *parts]
+    return isinstance(relabel, HindsightRelabel) and isinstance(ratio, CumulativeGoalRatio)
 
 
 def check_discount(owner: object, pipeline: nn.Module) -> None:
@@ -75,6 +108,7 @@ def hindsight_pipeline(
     goals: GoalSampler | None = None,
     advantage: Callable[..., nn.Module] = GoalVTrace,
     chunk_size: int = 8192,
+    goal_block: int | None = None,
     **ratio: Any,
 ) -> HindsightPipeline:
     """Create the transforms of HTRPO, all with the same discount.
@@ -87,7 +121,9 @@ def hindsight_pipeline(
         goals: chooses hindsight goals. Default: 100 goals of :class:`HGFGoalSampler`, without those that held at the
             start of their own trajectory.
         advantage: makes the advantage estimator, called with ``gamma=``.
-        chunk_size: rows evaluated together; bounds the memory.
+        chunk_size: rows evaluated together; bounds the memory of the networks.
+        goal_block: goals relabelled together; bounds the memory of the relabelled batch. The module then returns
+            :class:`~torchrl_htrpo.trainers.GoalBlocks`. Default: all.
         **ratio: for :class:`CumulativeGoalRatio` (``weighted``, ``per_decision``, ``finished``, ``normalization``).
 
     Returns:
@@ -108,4 +144,5 @@ def hindsight_pipeline(
         HindsightRelabel(task),
         CumulativeGoalRatio(actor, gamma=gamma, chunk_size=chunk_size, **ratio),
     )
-    return HindsightPipeline(hindsight, StateValue(critic, chunk_size=chunk_size), advantage(gamma=gamma))
+    value = StateValue(critic, chunk_size=chunk_size)
+    return HindsightPipeline(hindsight, value, advantage(gamma=gamma), goal_block=goal_block)

@@ -118,12 +118,14 @@ class HTRPOConfig(GoalRunConfig):
     gradient_rows: int | None = 65536  # rows for the gradient, drawn by contribution; null: all
     curvature_rows: int | None = 32768  # rows for the curvature, drawn by weight; null: all
     chunk_rows: int = 8192  # rows evaluated together; bounds the memory
+    goal_block: int | None = None  # goals relabelled together; bounds the memory at twice the evaluations; null: all
     estimates: dict[str, Any] = field(default_factory=dict)  # divergences to report after each step, by name
     eval_exploration: Exploration = Exploration.DETERMINISTIC  # MODE: of a mixture; RANDOM: sampled, where that is best
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "replay_batches", "batch_steps")
+        within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block")
+        within(self, 1, inf, "replay_batches", "batch_steps")
         within(self, 0, inf, "max_divergence", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
         within(self, 0, 1, "lmbda")
