@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from tensordict import TensorDict
+from torch.nn.utils import parameters_to_vector
 
 from tests.cases import GOALS, actor_with, trajectories, with_goals
 from torchrl_htrpo.batch import Draws, RowSampler, weight_share
-from torchrl_htrpo.envs import EqualGoals, GoalTask
+from torchrl_htrpo.envs import BitFlipEnv, EqualGoals, GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.hindsight import OriginalGoalSampler, UniformGoalSampler
-from torchrl_htrpo.modules import make_critic
-from torchrl_htrpo.trainers import GoalBlocks, hindsight_pipeline
+from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
+from torchrl_htrpo.optim import TrustRegionOptimizer
+from torchrl_htrpo.trainers import GoalBlocks, HTRPOTrainer, hindsight_pipeline
 from torchrl_htrpo.trainers.goal_blocks import draw_rows
 
 TASK = GoalTask(EqualGoals())
@@ -115,3 +119,31 @@ def test_a_weight_that_is_not_finite_is_refused_as_in_the_whole_batch():
 def test_a_block_without_goals_is_refused(value):
     with pytest.raises(ValueError, match="goal_block must be a positive integer"):
         hindsight_pipeline(actor_with("gaussian"), make_critic(5), TASK, goal_block=value)
+
+
+def test_a_trainer_takes_the_same_steps(tmp_path):
+    ends = []
+    for block in (None, 3):
+        torch.manual_seed(0)
+        env = BitFlipEnv(4, num_envs=8, seed=0)
+        actor, critic = make_actor(CategoricalHead(4), 8, (16,)), make_critic(8, (16,))
+        pipeline = hindsight_pipeline(actor, critic, env.task(), goal_block=block)
+        budget = {"gradient_rows": 64, "curvature_rows": 32, "critic_updates": 4, "critic_batch_size": 32}
+        trainer = HTRPOTrainer(
+            env,
+            actor,
+            critic,
+            env.task(),
+            horizon=4,
+            total_steps=96,
+            directory=tmp_path / str(block),
+            pipeline=pipeline,
+            # In float32, conjugate gradients amplify rounding unless the damping is large.
+            optimizer=partial(TrustRegionOptimizer, max_divergence=0.005, damping=10.0),
+            **budget,
+        )
+        start = parameters_to_vector(actor.parameters()).detach().clone()
+        trainer.train()
+        ends.append(torch.cat([parameters_to_vector(net.parameters()).detach() for net in (actor, critic)]))
+        assert not torch.equal(ends[-1][: len(start)], start)
+    torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-4)
