@@ -16,7 +16,7 @@ from torchrl_htrpo.evaluation import HindsightMetrics
 from torchrl_htrpo.hindsight import OriginalGoalSampler, UniformGoalSampler
 from torchrl_htrpo.modules import CategoricalHead, make_actor, make_critic
 from torchrl_htrpo.optim import TrustRegionOptimizer
-from torchrl_htrpo.trainers import GoalBlocks, HTRPOTrainer, hindsight_pipeline
+from torchrl_htrpo.trainers import GoalBlocks, HindsightPipeline, HTRPOTrainer, hindsight_pipeline
 from torchrl_htrpo.trainers.goal_blocks import draw_rows
 
 TASK = GoalTask(EqualGoals())
@@ -113,6 +113,13 @@ def test_a_weight_that_is_not_finite_is_refused_as_in_the_whole_batch():
     pipeline = hindsight_pipeline(actor, critic, TASK, goal_block=2)
     with pytest.raises(ValueError, match="finite on every live step"):
         draw_rows(pipeline(batch), {"all": Draws(RowSampler(4))}, lambda _: TensorDict())
+
+
+def test_blocks_need_the_parts_that_weigh():
+    pipeline = hindsight_pipeline(actor_with("gaussian"), make_critic(5), TASK)
+    for hindsight in (pipeline.hindsight[:3], torch.nn.Identity()):
+        with pytest.raises(ValueError, match="ends with HindsightRelabel, CumulativeGoalRatio"):
+            HindsightPipeline(hindsight, pipeline.value, pipeline.advantage, goal_block=2)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
@@ -63,12 +63,12 @@ class HindsightPipeline(nn.Module):
             return self.advantage(self.value(relabelled))
 
     def _blocks(self, batch: TensorDictBase, goals: int) -> GoalBlocks:
-        *first, relabel, ratio = self.parts
-        weigh = cast("CumulativeGoalRatio", ratio).weigh
+        *first, relabel, _ = self.parts
+        ratio = cast("CumulativeGoalRatio", self.parts[-1])
 
         def compute(part: TensorDictBase) -> TensorDictBase:
             with timeit("hindsight"):
-                relabelled = weigh(relabel(part))
+                relabelled = ratio.weigh(relabel(part))
             with timeit("value"):
                 return self.advantage(self.value(relabelled))
 
