@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from tensordict import NestedKey, TensorDictBase
+from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor
 
 from torchrl_htrpo.batch.mask import MASK_KEY, validity
@@ -87,7 +87,7 @@ class RowStream:
 
     def rows(self) -> list[TensorDictBase]:
         """The rows ``[M]`` of each draw."""
-        drawn = torch.cat(self.parts)
+        drawn = TensorDict.cat(self.parts)
         if self.every:
             return [drawn.copy() for _ in range(self.draws.count)]
         return list(drawn[torch.cat(self.places).argsort()].split(self.num_rows))
