@@ -1,4 +1,4 @@
-"""Checks of values run by device, or as asked; what they guard does not change."""
+"""Checks of values depend on the device or on set_checks; results do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchrl_htrpo.hindsight import AllGoalSampler, HindsightRelabel, HindsightR
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_the_choice_holds_inside_and_ends_with_an_error():
+def test_the_mode_ends_with_the_context_also_after_an_error():
     def fail() -> None:
         with set_checks("off"):
             assert not may_wait(CPU) and not may_wait(CUDA)
@@ -29,7 +29,7 @@ def test_the_choice_holds_inside_and_ends_with_an_error():
     assert may_wait(CPU) and not may_wait(CUDA)
 
 
-def test_the_choice_is_of_one_thread():
+def test_the_mode_is_local_to_a_thread():
     seen = []
     with set_checks("off"):
         thread = threading.Thread(target=lambda: seen.append(may_wait(CPU)))

@@ -1,4 +1,4 @@
-"""The comparison with stable-baselines3, as far as it goes without it: when it examines, stops, and what it writes."""
+"""compare_sb3.py without stable-baselines3: when it evaluates and stops, and what it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every how-to of the documentation runs, and holds what it says."""
+"""Every how-to of the documentation runs, and its assertions hold."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def train(seed: int, hindsight: bool) -> float:
 
 
 class OwnGoals(torch.nn.Module):
-    """No hindsight: each trajectory keeps the goal it was collected for."""
+    """No hindsight: each trajectory keeps its original goal."""
 
     def forward(self, batch: TensorDictBase) -> TensorDictBase:
         return batch.copy().set(("hindsight", "goal"), batch["desired_goal"].unsqueeze(-2))
@@ -60,5 +60,5 @@ def test_eight_bits_are_learnt_within_two_thousand_steps(seed):
     assert train(seed, hindsight=True) >= 0.9
 
 
-def test_without_hindsight_they_are_not():
+def test_without_hindsight_eight_bits_are_not_learnt():
     assert train(0, hindsight=False) < 0.5

@@ -1,4 +1,4 @@
-"""The README tells the truth: its program learns, its links lead somewhere."""
+"""The programs of the README learn, and its links exist."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def gradients(loss, rows: TensorDictBase):
     return value.item(), {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
 
 
-def test_without_a_cost_it_is_torchrls():
+def test_without_a_cost_it_is_torchrls_loss():
     rows, (policy, critic) = transitions(), policy_and_critic()
     losses = [
         make(policy, critic, delay_actor=True, delay_value=True)

@@ -1,4 +1,4 @@
-"""A recipe whose environments fail stops with a named error, leaves no process, and goes on as if nothing had been."""
+"""A recipe whose environments fail stops with a named error, leaves no process, and resumes to the same result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def walking(fault: object = "null", *more: str, **settings: object) -> list[str]
 
 
 def processes(mark: str) -> list[str]:
-    """Those that carry a mark in their environment and run."""
+    """Running processes with a mark in their environment variables."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -35,7 +35,7 @@ def processes(mark: str) -> list[str]:
     return found
 
 
-def test_two_halves_on_gymnasium_with_and_without_workers_are_the_whole_bit_for_bit(trained, tmp_path):
+def test_a_resumed_run_on_gymnasium_equals_an_uninterrupted_one_with_and_without_workers(trained, tmp_path):
     whole, half = tmp_path / "whole", tmp_path / "half"
     trained("htrpo_fetch", *walking(), budget("htrpo_fetch", 4), directory=whole)
     trained("htrpo_fetch", *walking(), "env.num_workers=2", budget("htrpo_fetch", 2), directory=half)
@@ -69,7 +69,7 @@ def metrics_so_far(folder: Path) -> list[str]:
         ("hangs", r"environment \d took too long in step 3 of episode 5 and was stopped at"),
     ],
 )
-def test_a_run_whose_worker_dies_says_so_and_goes_on_to_the_end_of_the_unbroken_one(fault, said, trained, tmp_path):
+def test_a_run_whose_worker_dies_resumes_to_the_uninterrupted_result(fault, said, trained, tmp_path):
     fixed = walking(f"'{fault}'", "env.num_workers=2", "env.timeout=2", episode=5, once=tmp_path / "seen")
     settings = (*fixed, budget("htrpo_fetch", 4))
     with pytest.raises(EnvFailure, match=said):
@@ -82,7 +82,7 @@ def test_a_run_whose_worker_dies_says_so_and_goes_on_to_the_end_of_the_unbroken_
 
 
 @pytest.mark.slow
-def test_a_hang_ends_the_process_of_a_run_in_time_and_nobody_is_left(tmp_path, monkeypatch):
+def test_a_hang_ends_the_run_in_time_and_leaves_no_process(tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", str(tmp_path))
     fixed = walking("hangs", "env.num_workers=2", "env.timeout=2", episode=4, step=1)
     since = time.monotonic()

@@ -1,4 +1,4 @@
-"""The recipes of hindsight experience replay: every choice runs, a run goes on bit for bit, and one learns."""
+"""The recipes of hindsight experience replay: every choice runs, a run resumes bit for bit, and one learns."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_dqn_runs_on_fetch_with_discrete_control(trained, tmp_path):
     assert figures(line)["env_steps"] == "40"
 
 
-def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe, trained, tmp_path):
     whole, half = tmp_path / "whole", tmp_path / "half"
     trained(recipe, 6, directory=whole)
     trained(recipe, 2, directory=half)
@@ -90,7 +90,7 @@ def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
     assert_same(whole, half)
 
 
-def test_a_run_goes_on_where_its_ring_of_episodes_was(trained, tmp_path):
+def test_a_resumed_run_continues_at_the_position_in_its_buffer(trained, tmp_path):
     ring, whole, half = "buffer_steps=40", tmp_path / "whole", tmp_path / "half"  # ten episodes, written over
     trained("her_bitflip", 8, ring, directory=whole)
     trained("her_bitflip", 4, ring, directory=half)

@@ -1,4 +1,4 @@
-"""oneDNN multiplies where it is exact, and nothing changes where it is not."""
+"""use_onednn selects oneDNN where it is exact, and restores the setting elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_products_are_those_of_float32_whatever_is_chosen():
 
 
 @pytest.mark.parametrize(("error", "chosen"), [(3e-7, True), (3e-3, False)])
-def test_the_setting_is_put_back_where_products_are_not_exact(monkeypatch, error, chosen):
+def test_the_setting_is_restored_where_products_are_not_exact(monkeypatch, error, chosen):
     settings = torch.backends.mkldnn.matmul
     settings.fp32_precision = "ieee"
     monkeypatch.setattr(matmul, "product_error", lambda: error)
@@ -36,7 +36,7 @@ def test_without_onednn_nothing_is_done(monkeypatch):
 
 
 @pytest.mark.parametrize("coarse", [0, 1, 2])
-def test_a_lower_precision_in_any_of_the_products_is_seen(monkeypatch, coarse):
+def test_a_lower_precision_in_any_of_the_products_is_detected(monkeypatch, coarse):
     exact, calls = torch.mm, []
 
     def product(a, b):

@@ -1,4 +1,4 @@
-"""Presets set what they say, and run."""
+"""Presets set their documented values, and run."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def wait_for(what, process: subprocess.Popen[str], seconds: float = 60.0) -> Non
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_says_how_to_go_on_and_the_run_ends_as_the_unbroken_one(number, code, tmp_path):
+def test_a_signal_saves_the_run_which_resumes_to_the_uninterrupted_result(number, code, tmp_path):
     assert run("htrpo_bitflip", *BITS, "hydra.run.dir=whole", folder=tmp_path).returncode == 0
     folder = tmp_path / "run"
     with start("htrpo_bitflip", *BITS, f"hydra.run.dir={folder}", folder=tmp_path) as process:
@@ -53,7 +53,7 @@ def test_a_signal_saves_says_how_to_go_on_and_the_run_ends_as_the_unbroken_one(n
     assert_same(tmp_path / "whole", folder)
 
 
-def test_her_saves_at_a_signal_however_seldom_it_saves_otherwise(tmp_path):
+def test_her_saves_at_a_signal_between_regular_saves(tmp_path):
     folder = tmp_path / "run"
     scalars = folder / "logs" / "scalars" / "critic" / "loss.csv"
     settings = (*HER, "save_every=1000000", "total_steps=1000000", f"hydra.run.dir={folder}")

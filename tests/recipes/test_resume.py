@@ -1,4 +1,4 @@
-"""A run that goes on is the run that was never stopped: bit for bit, whenever and however often it was killed."""
+"""A resumed run equals an uninterrupted one bit for bit, after any number of kills."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def recipe(request) -> str:
     return request.param
 
 
-def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe, trained, tmp_path):
     whole, half = tmp_path / "whole", tmp_path / "half"
     trained(recipe, budget(recipe, 6), directory=whole)
     trained(recipe, budget(recipe, 3), directory=half)
@@ -24,8 +24,8 @@ def test_two_halves_are_the_whole_bit_for_bit(recipe, trained, tmp_path):
     assert_same(whole, half)
 
 
-def test_the_halves_of_a_first_order_run_are_the_whole_bit_for_bit(trained, tmp_path):
-    """The moments of HPG's optimizer come along."""
+def test_a_resumed_first_order_run_equals_an_uninterrupted_one_bit_for_bit(trained, tmp_path):
+    """The state of HPG's optimizer is restored."""
     name, hpg = "htrpo_bitflip", "system=hpg"
     trained(name, hpg, budget(name, 4), directory=tmp_path / "whole")
     trained(name, hpg, budget(name, 2), directory=tmp_path / "half")
@@ -35,7 +35,7 @@ def test_the_halves_of_a_first_order_run_are_the_whole_bit_for_bit(trained, tmp_
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:.*deterministic")
-def test_two_halves_are_the_whole_bit_for_bit_on_a_gpu(recipe, trained, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit_on_a_gpu(recipe, trained, tmp_path):
     import torch
 
     if not torch.cuda.is_available():
@@ -52,7 +52,7 @@ def test_two_halves_are_the_whole_bit_for_bit_on_a_gpu(recipe, trained, tmp_path
 
 
 def test_another_seed_is_another_run(trained, tmp_path):
-    """What the others compare can differ."""
+    """The compared results depend on the seed."""
     for seed in (0, 1):
         trained("htrpo_bitflip", f"seed={seed}", budget("htrpo_bitflip", 2), directory=tmp_path / str(seed))
     assert metrics(tmp_path / "0") != metrics(tmp_path / "1") and state(tmp_path / "0") != state(tmp_path / "1")
@@ -92,7 +92,7 @@ def test_evaluation_settings_and_the_length_may_change(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_as_the_unbroken_one(tmp_path):
+def test_a_run_killed_at_random_moments_ends_as_an_uninterrupted_one(tmp_path):
     settings = (*TINY["htrpo_bitflip"], budget("htrpo_bitflip", 40))
     assert run("htrpo_bitflip", *settings, "hydra.run.dir=whole", folder=tmp_path).returncode == 0
     assert killed_run("htrpo_bitflip", *settings, folder=tmp_path, kills=3, longest=1.0) >= 2

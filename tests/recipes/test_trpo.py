@@ -1,4 +1,4 @@
-"""TRPO on an ordinary task: every divergence steps within its trust region, and a run goes on."""
+"""TRPO on an ordinary task: every divergence steps within its trust region, and a run resumes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_divergence_steps_within_its_trust_region(divergence, trained, tmp
 
 
 @pytest.mark.parametrize("policy", [("head=gmm",), ("head=tanh_normal",), ("head=one_hot", "env=CartPole-v1")])
-def test_any_policy_will_do(policy, trained, tmp_path):
+def test_any_policy_can_be_used(policy, trained, tmp_path):
     assert trained(*policy, directory=tmp_path).startswith("RESULT return=")
     assert any(accepted for _, accepted in read_table(tmp_path / "metrics.csv")["step/accepted"])
 
@@ -53,13 +53,13 @@ def test_a_run_in_which_no_episode_ends_goes_on_and_ends(trained, tmp_path):
     )
 
 
-def test_a_finished_run_still_knows_its_return(trained, tmp_path):
+def test_resuming_a_finished_run_reports_its_return(trained, tmp_path):
     line = trained(directory=tmp_path)
     again = trained(f"resume={tmp_path}", directory=tmp_path / "unused")
     assert again.split()[:3] == line.split()[:3] and "nan" not in line
 
 
-def test_two_halves_are_the_whole_bit_for_bit_where_batches_begin_new_episodes(trained, tmp_path):
+def test_a_resumed_run_is_bit_equal_if_batches_begin_new_episodes(trained, tmp_path):
     whole, half = tmp_path / "whole", tmp_path / "half"
     trained("reset_each_batch=true", directory=whole)
     trained("reset_each_batch=true", "total_steps=200", directory=half)
@@ -68,7 +68,7 @@ def test_two_halves_are_the_whole_bit_for_bit_where_batches_begin_new_episodes(t
     assert_same(whole, half)
 
 
-def test_a_run_goes_on_with_new_episodes_otherwise(trained, tmp_path):
+def test_a_resumed_run_begins_new_episodes_otherwise(trained, tmp_path):
     trained("total_steps=200", directory=tmp_path)
     before = state(tmp_path)
     trained(f"resume={tmp_path}", directory=tmp_path / "unused")

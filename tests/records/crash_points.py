@@ -1,4 +1,4 @@
-"""Crash a small training run at a chosen operation on its files, go on, and compare its end with the unbroken run's."""
+"""Crash a small run at a chosen operation on its files, resume it, and compare it with an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate
 
 
 def train(folder: Path) -> None:
-    """Random steps of a network, with a checkpoint and a table after each; begins or goes on by itself."""
+    """Random steps of a network, with a checkpoint and a table after each; starts or resumes."""
     random.seed(0)
     torch.manual_seed(0)
     net = torch.nn.Linear(3, 2)
@@ -74,7 +74,7 @@ def end_of(folder: Path) -> tuple[dict[str, bytes], object]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Files that nobody will remove."""
+    """Files that no later start removes."""
     return [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("checkpoint-")]
 
 

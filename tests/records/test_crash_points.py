@@ -1,4 +1,4 @@
-"""A run that dies just before any operation on its files ends as the unbroken one."""
+"""A run that dies just before any operation on its files resumes to the uninterrupted result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are replaced whole, and a full disk is named."""
+"""Files are replaced atomically, and the error of a full disk names the folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_draft_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"one"
 
 
-def test_another_error_is_left_as_it_is_and_none_is_told_twice(tmp_path):
+def test_other_errors_are_unchanged_and_the_folder_is_named_once(tmp_path):
     with pytest.raises(PermissionError, match="^$"), name_full_disk(tmp_path):
         raise PermissionError
     with pytest.raises(OSError, match="no room") as told, name_full_disk(tmp_path), name_full_disk(tmp_path / "inner"):
@@ -49,7 +49,7 @@ def test_another_error_is_left_as_it_is_and_none_is_told_twice(tmp_path):
     assert str(told.value).count("no room") == 1 and "inner" in str(told.value)
 
 
-def test_a_disk_that_is_really_full_is_an_error_with_a_message_and_not_a_signal(tmp_path):
+def test_a_full_file_system_is_an_error_with_a_message(tmp_path):
     """On a file system of 64 KiB, in a namespace of its own."""
     mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path} && exec {sys.executable} -c '{FILL}' {tmp_path}"
     done = subprocess.run(["unshare", "-Urm", "sh", "-c", mount], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""One process in a folder: the second is refused by name, and a dead one keeps nobody out."""
+"""One process in a folder: a second one is refused, and the lock of a dead one is released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result says where it comes from."""
+"""Provenance: versions, commit and machine of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed checkpoints: no byte may change unseen, no file can run, none appears half written."""
+"""Sealed checkpoints: changed bytes are detected, no file can run code, and saving is atomic."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_file_that_was_cut_or_lengthened_or_is_gone_is_named_and_nothing_is_lo
     check_seal(saved)
 
 
-def test_no_flipped_bit_passes(saved):
+def test_a_flipped_bit_is_detected(saved):
     """Eight bits of each file; of the seal itself, what its fields say."""
     dice = random.Random(0)
     for file in files(saved):
@@ -134,7 +134,7 @@ def exploit():
 
 
 def test_the_files_that_run_code_in_tensordict_run_nothing_here(saved, net, tmp_path):
-    """Also when the forger renews the seal."""
+    """Also with a renewed seal."""
     touched, component = tmp_path / "touched", next(saved.glob("components/*-net"))
     exploit().write(component / "state", touched)
     shutil.copytree(component / "state", component, dirs_exist_ok=True)
@@ -151,7 +151,7 @@ def test_the_files_that_run_code_in_tensordict_run_nothing_here(saved, net, tmp_
 
 
 def test_tensordict_by_itself_would_have_run_them(tmp_path):
-    """Why the format is another. When this fails, tensordict refuses by itself, and docs/upstream can go."""
+    """The reason for our format. When this fails, tensordict refuses such files and docs/upstream can be removed."""
     assert exploit().runs(tmp_path)
 
 

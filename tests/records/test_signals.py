@@ -28,7 +28,7 @@ def test_a_second_signal_interrupts_at_once():
     assert stop.received == signal.SIGTERM
 
 
-def test_the_handlers_of_before_come_back_also_after_an_error():
+def test_the_previous_handlers_are_restored_also_after_an_error():
     before = [signal.getsignal(number) for number in SIGNALS]
     with suppress(ZeroDivisionError), StopSignals():
         assert [signal.getsignal(number) for number in SIGNALS] != before

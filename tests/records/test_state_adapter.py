@@ -1,4 +1,4 @@
-"""State dictionaries come back bit for bit, and hold nothing that can run."""
+"""State dictionaries are restored bit for bit and contain no code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path):
     assert back["again"].tolist() == [0, 1, 2, 3] and back["part"].tolist() == [0, 1]
 
 
-def test_random_numbers_go_on(tmp_path):
+def test_the_state_of_generators_is_restored(tmp_path):
     StateAdapter().save(GlobalRNGState(), tmp_path, **NOTHING)
     expected = torch.rand(3)
     StateAdapter().load(GlobalRNGState(), tmp_path, map_location=None, tensor_load_kwargs={}, **NOTHING)

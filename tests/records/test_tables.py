@@ -1,4 +1,4 @@
-"""Metrics survive the way through files."""
+"""Metrics are written to files and read back unchanged."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_row_that_a_kill_cut_short_is_forgotten(scalars):
         assert read_scalars(scalars)["critic/loss"] == [(10, 1.25), (20, 2.5), (30, 3.75), (40, 5.0)]
 
 
-def test_logging_goes_on_after_forgetting_without_a_row_lost_or_doubled(scalars):
+def test_logging_continues_after_dropped_rows_without_gaps_or_duplicates(scalars):
     forget_after(scalars, 30)
     logger = get_logger("csv", str(scalars.parents[1]), "logs")
     logger.log_scalar("critic/loss", 7.0, step=40)

@@ -59,7 +59,7 @@ def test_a_foreign_target_is_refused_by_name_and_does_not_run(attack, stranger, 
 
 
 def test_hydra_by_itself_would_have_run_it(tmp_path):
-    """Why there is a refusal."""
+    """The reason for the refusal."""
     instantiate(attacks(tmp_path / "touched")["a function"])
     assert (tmp_path / "touched").exists()
 

@@ -1,4 +1,4 @@
-"""When a policy is evaluated, on what, and when that is enough."""
+"""Evaluator: schedule, starts and goals, and the target."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_replay_keeps_the_last_batches_first_in_first_out(tmp_path):
     assert "replay" in trainer.components() and made(tmp_path).replay is None
 
 
-def test_episodes_that_end_early_are_split_without_being_asked(tmp_path):
+def test_episodes_that_end_early_are_split_automatically(tmp_path):
     trainer = made(tmp_path)
     batch = trainer.env.rollout(4, trainer.actor)
     assert trainer.trajectories(batch) is batch

@@ -18,7 +18,7 @@ class Sizes:
 
 
 @given(st.floats(-5, 5), st.floats(0, 9), st.booleans(), st.floats())
-def test_a_range_holds_what_it_says(low, width, above, value):
+def test_numbers_outside_the_range_are_refused(low, width, above, value):
     inside = (low < value if above else low <= value) and value <= low + width
     if inside:
         within(Sizes(value), low, low + width, "size", above=above)
@@ -27,7 +27,7 @@ def test_a_range_holds_what_it_says(low, width, above, value):
             within(Sizes(value), low, low + width, "size", above=above)
 
 
-def test_none_passes_and_each_entry_of_a_list_counts():
+def test_none_passes_and_each_entry_of_a_list_is_checked():
     within(Sizes(None), 0, 1, "size")
     within(Sizes([0, 1]), 0, 1, "size")
     with pytest.raises(ValueError, match=r"size must be at least 0 and at most 1, got \[0, 2\]"):

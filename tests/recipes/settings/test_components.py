@@ -31,7 +31,7 @@ CLASSES = [one for table in vars(groups).values() if isinstance(table, dict) for
 CLASSES = [one for one in [GoalTask, *CLASSES] if hasattr(one, "_target_")]
 
 
-def test_there_are_some():
+def test_components_are_found():
     assert len(CLASSES) > 30
 
 
