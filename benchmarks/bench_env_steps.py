@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ import gymnasium_robotics
 import mujoco
 import numpy as np
 import torch
+from push_batch import machine
 from torchrl.envs import EnvBase, GymEnv, ParallelEnv
 
 from torchrl_htrpo.envs.fetch.draws import draw_objects
@@ -179,13 +179,6 @@ def aim(model: FetchModel, data: mujoco.MjData, action: np.ndarray) -> None:
     data.ctrl[:] = data.qpos[model.ctrl_qpos] + action[3]
 
 
-def processor() -> str:
-    """Name of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Runs the rounds and prints the lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -232,10 +225,7 @@ def main() -> None:
 def report(args: argparse.Namespace, results: dict[str, list[float]]) -> None:
     """Writes the machine's line, then a line per figure and per ratio."""
     sys.stdout.write(
-        f"MACHINE {processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, mujoco {mujoco.__version__}, "
-        f"gymnasium-robotics {gymnasium_robotics.__version__}; Fetch {args.task}, {args.worlds} worlds, "
-        f"{args.threads} threads, {args.rounds} rounds\n"
+        f"{machine()}; Fetch {args.task}, {args.worlds} worlds, {args.threads} threads, {args.rounds} rounds\n"
     )
     for name, values in results.items():
         sys.stdout.write(f"FIGURE {name} {statistics.median(values):.1f}\n")

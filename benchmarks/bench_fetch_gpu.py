@@ -12,14 +12,12 @@ RATIO warp_4096_over_mujoco 12 means 12 times the environment steps per second o
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
 
-import mujoco
 import torch
+from push_batch import machine
 
 from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError
 from torchrl_htrpo.envs.fetch.env import FetchEnv
@@ -98,16 +96,10 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--mujoco-worlds", type=int, default=64, help="worlds of the C engine; 0 leaves it out")
     args = parser.parse_args()
-    import mujoco_warp
-    import warp
+    import mujoco_warp  # noqa: F401  (for its version in the line of the machine)
 
     device = torch.device(args.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    say(
-        f"MACHINE {name}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, mujoco {mujoco.__version__}, mujoco_warp {mujoco_warp.__version__}, "
-        f"warp {warp.__version__}; Fetch {args.task}, {args.rounds} rounds"
-    )
+    say(f"{machine()}; on {args.device}: Fetch {args.task}, {args.rounds} rounds")
     torch.manual_seed(0)
     baseline = 0.0
     if args.mujoco_worlds:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from tensordict import TensorDictBase
@@ -27,6 +24,7 @@ from torchrl_htrpo import (
     make_critic,
 )
 from torchrl_htrpo.modules import GaussianHead, GoalNormalizer
+from torchrl_htrpo.records import provenance
 
 Collected = tuple[TensorDictBase, ProbabilisticTensorDictSequential, ValueOperator]
 ROW_KEYS = (
@@ -95,18 +93,12 @@ def everywhere(candidates: Tensor, originals: Tensor) -> Tensor:
 
 
 def machine() -> str:
-    """Describe the machine and the date in one line."""
-    cores = f"{len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"MACHINE {processor()}{gpu}, {cores}, {versions}, {time.strftime('%Y-%m-%d')}"
-
-
-def processor() -> str:
-    """Name of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
+    """Describe machine, versions and date in one line."""
+    here = provenance.machine()
+    gpu = "" if here["gpu"] == "none" else f", {here['gpu']}"
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    cores = f"{here['usable_cores']} cores, {here['torch_threads']} threads"
+    return f"MACHINE {here['processor']}{gpu}, {cores}, {versions}, {time.strftime('%Y-%m-%d')}"
 
 
 def gemm_rate(
