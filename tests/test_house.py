@@ -1,4 +1,4 @@
-"""The rules of the house, one test each: which way imports point, what is tested, what is public, what is never done.
+"""The rules of the house, one test each: directions of imports, test files, public names, forbidden calls.
 
 A test goes through all files and names every offender.
 """
@@ -154,6 +154,11 @@ def test_names_a_package_imports_for_others_are_public():
             for item in imported - submodules - set(getattr(importlib.import_module(name), "__all__", ()))
         ]
     assert not hidden
+
+
+def test_only_a_room_exports_names_and_not_the_folders_inside_it():
+    inner = [name for name in PACKAGES if name.count(".") > 1 and room_of(name) != "recipes"]
+    assert inner and not [name for name in inner if getattr(importlib.import_module(name), "__all__", ())]
 
 
 def test_the_library_does_not_print():
