@@ -51,7 +51,6 @@ class DivergenceLoss(LossModule):
 
     def __init__(self, actor_network: ProbabilisticTensorDictSequential) -> None:
         check_log_prob(self, actor_network)
-        self._in_keys: list[NestedKey] | None = None
         super().__init__()
         self.out_keys = [self.loss_name]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=False)
@@ -110,21 +109,10 @@ class DivergenceLoss(LossModule):
         weight = row_weights(tensordict, self.tensor_keys.weight, like=divergence)
         return TensorDict({self.loss_name: torch.where(weight != 0, weight * divergence, 0).sum()})
 
-    def _forward_value_estimator_keys(self, **kwargs: object) -> None:
-        self._in_keys = None
-
-    @property
-    def in_keys(self) -> list[NestedKey]:
-        """Keys that :meth:`forward` reads."""
-        if self._in_keys is None:
-            parts = self.actor_network.dist_sample_keys
-            actions = [self.tensor_keys.action] if len(parts) == 1 else parts
-            self._in_keys = [*self.actor_network.in_keys, *actions, self.tensor_keys.sample_log_prob]
-        return self._in_keys
-
-    @in_keys.setter
-    def in_keys(self, values: list[NestedKey]) -> None:
-        self._in_keys = values
+    def _set_in_keys(self) -> None:  # LossModule.set_keys calls it
+        parts = self.actor_network.dist_sample_keys
+        actions = [self.tensor_keys.action] if len(parts) == 1 else parts
+        self.in_keys = [*self.actor_network.in_keys, *actions, self.tensor_keys.sample_log_prob]
 
 
 class QKLLoss(DivergenceLoss):

@@ -79,7 +79,6 @@ class TrustRegionObjective(LossModule):
         loss_critic_type: str = "l2",
         chunk_size: int = 8192,
     ) -> None:
-        self._in_keys: list[NestedKey] | None = None
         super().__init__()
         self.loss_critic_type, self.chunk_size = loss_critic_type, count(self, "chunk_size", chunk_size)
         self.divergence = divergence(actor_network)
@@ -181,21 +180,8 @@ class TrustRegionObjective(LossModule):
     def _forward_value_estimator_keys(self, **kwargs: object) -> None:
         shared = {name: key for name, key in kwargs.items() if name in ("weight", "action", "sample_log_prob")}
         self.divergence.set_keys(**shared)
-        self._in_keys = None
-
-    @property
-    def in_keys(self) -> list[NestedKey]:
-        """Keys that :meth:`forward` reads."""
-        if self._in_keys is None:
-            critic = (
-                [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
-            )
-            self._in_keys = list(dict.fromkeys([*self.divergence.in_keys, self.tensor_keys.advantage, *critic]))
-        return self._in_keys
-
-    @in_keys.setter
-    def in_keys(self, values: list[NestedKey]) -> None:
-        self._in_keys = values
+        critic = [] if self.critic_network is None else [*self.critic_network.in_keys, self.tensor_keys.value_target]
+        self.in_keys = list(dict.fromkeys([*self.divergence.in_keys, self.tensor_keys.advantage, *critic]))
 
 
 def _safe(rows: TensorDictBase, weight: Tensor) -> TensorDictBase:
