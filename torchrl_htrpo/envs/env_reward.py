@@ -63,16 +63,10 @@ class EnvReached:
 
 
 def compute_reward_of(env: Any) -> tuple[ComputeReward, int]:
-    """The ``compute_reward`` of a gymnasium environment, or of the first of what ``make_goal_env`` has made.
-
-    Args:
-        env: the environment, in this process.
-
-    Returns:
-        The function, and the size of a goal.
+    """Get ``compute_reward`` and the goal size of a gymnasium environment, or of the first that ``make_goal_env`` made.
 
     Raises:
-        TypeError: if there is none.
+        TypeError: if there is no such function in this process.
     """
     while hasattr(env, "base_env") and not hasattr(env, "unwrapped"):
         env = env.base_env

@@ -12,13 +12,6 @@ from torch import Tensor
 def dot(a: TensorDictBase, b: TensorDictBase) -> Tensor:
     """The inner product of two vectors, accumulated in float64.
 
-    Args:
-        a: a vector.
-        b: a vector with the same keys and shapes.
-
-    Returns:
-        A float64 scalar.
-
     Example:
         >>> from tensordict import TensorDict
         >>> v = TensorDict(x=torch.ones(2), y=torch.ones(3))

@@ -123,15 +123,7 @@ class CheckedEnv(gymnasium.Wrapper):
 
 
 def info_spaces(env: gymnasium.Env, keys: Sequence[str]) -> dict[str, spaces.Box]:
-    """Find the spaces of entries of ``info`` from a reset and, for entries missing there, from one random step.
-
-    Args:
-        env: the environment; its next reset starts a new episode.
-        keys: the entries.
-
-    Returns:
-        An unbounded float32 space for each key.
-    """
+    """Find float32 spaces of entries of ``info``, from a reset and, if missing there, from a random step."""
     info = env.reset(seed=0)[1]
     if not set(keys) <= info.keys():
         env.action_space.seed(0)
@@ -151,14 +143,7 @@ def _number(owner: object, key: str, value: Any) -> np.ndarray:
 
 
 def from_gymnasium(env: gymnasium.Env, info_keys: Sequence[str] = ()) -> GymWrapper:
-    """Wrap a gymnasium environment for TorchRL, with discrete actions as indices.
-
-    Args:
-        env: the environment.
-        info_keys: entries of ``info`` to add to the observation.
-
-    Returns:
-        A TorchRL environment of batch size ``[]``.
+    """Wrap a gymnasium environment for TorchRL: batch size ``[]``, discrete actions as indices.
 
     Raises:
         TypeError: if it is not an environment of gymnasium.

@@ -114,15 +114,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         )
 
     def task(self, reward: RewardName | RewardFn = "paper_code", success_reward: float = 1.0) -> GoalTask:
-        """The goal task of this environment: within 5 cm of the goal.
-
-        Args:
-            reward: see :class:`GoalTask`.
-            success_reward: see :class:`GoalTask`.
-
-        Returns:
-            The task, for relabelling.
-        """
+        """The goal task of this environment: within 5 cm of the goal; for the arguments see :class:`GoalTask`."""
         return GoalTask(WithinDistance(DISTANCE_THRESHOLD), reward, success_reward)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
@@ -194,11 +186,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         return self.engine.render(world, self._goal[world], width, height)
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """Ends the engine's threads and frees its rendering context.
-
-        Args:
-            raise_if_closed: whether closing twice is an error.
-        """
+        """End the engine's threads and free its rendering context."""
         super().close(raise_if_closed=raise_if_closed)
         self.engine.close()
 

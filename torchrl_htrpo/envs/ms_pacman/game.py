@@ -67,14 +67,7 @@ class PacmanGame:
         self.emulator.act(Action.NOOP)  # a restored state has no screen until the next frame
 
     def play(self, action: int) -> Tensor:
-        """Play an action.
-
-        Args:
-            action: up, right, left, down.
-
-        Returns:
-            The screens, bytes ``[4, 84, 84]``, the last one last.
-        """
+        """Play an action (up, right, left, down); return the screens, bytes ``[4, 84, 84]``, the last one last."""
         screens, before = [], self.emulator.getScreenGrayscale()
         for frame in range(_FRAMES):
             self.emulator.act(ACTIONS[action])
