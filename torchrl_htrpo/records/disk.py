@@ -15,58 +15,28 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def name_full_disk(folder: Path, size: int | None = None) -> Iterator[None]:
-    """Add the folder and its free space to the error of a full disk.
-
-    Args:
-        folder: what is written to.
-        size: bytes to be written, if known.
-
-    Raises:
-        OSError: with folder, size and free bytes, if the disk, the quota or the largest size of a file is reached.
-    """
+    """Add the folder, its free space and the bytes to write to the error of a full disk, quota or file size."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or getattr(error, "told", False):
+        if error.errno not in _FULL or getattr(error, "named", False):
             raise
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         wanted = "" if size is None else f"{size} bytes for "
-        told = OSError(error.errno, f"no room: {wanted}{folder} ({free} bytes free): {error.strerror}")
-        told.told = True  # type: ignore[attr-defined]
-        raise told from error
+        named = OSError(error.errno, f"no room: {wanted}{folder} ({free} bytes free): {error.strerror}")
+        named.named = True  # type: ignore[attr-defined]
+        raise named from error
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write a file, without flushing it to the disk.
-
-    Args:
-        path: the file.
-        data: its content.
-
-    Returns:
-        The file.
-
-    Raises:
-        OSError: if there is no room, with folder, size and free bytes.
-    """
+    """Write a file, without flushing it to the disk; return its path."""
     with name_full_disk(path.parent, len(data)):
         path.write_bytes(data)
     return path
 
 
 def replace_file(path: Path, data: bytes) -> Path:
-    """Replace a file atomically: a kill or a power loss leaves the old file or the new one.
-
-    Args:
-        path: the file.
-        data: its new content.
-
-    Returns:
-        The file.
-
-    Raises:
-        OSError: if there is no room, with folder, size and free bytes.
-    """
+    """Replace a file atomically: a kill or a power loss leaves the old file or the new one; return its path."""
     draft = path.with_name(f".{path.name}.draft")
     with name_full_disk(path.parent, len(data)):
         sync(write_file(draft, data))
@@ -77,7 +47,7 @@ def replace_file(path: Path, data: bytes) -> Path:
 
 def sync_tree(folder: Path) -> None:
     """Flush a folder with all files and folders in it to the disk."""
-    with ThreadPoolExecutor(8) as pool:  # at once: the disk takes them together, in a sixth of the time
+    with ThreadPoolExecutor(8) as pool:  # in parallel this takes a sixth of the time
         list(pool.map(sync, [folder, *folder.rglob("*")]))
 
 

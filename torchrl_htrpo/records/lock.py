@@ -35,11 +35,7 @@ class FolderLock:
         self._lock = FileLock(self.path)
 
     def acquire(self) -> None:
-        """Lock the folder.
-
-        Raises:
-            RuntimeError: if another run has it, naming its process.
-        """
+        """Lock the folder; raise a RuntimeError that names the process that has locked it already."""
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:

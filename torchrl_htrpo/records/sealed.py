@@ -49,18 +49,7 @@ class SealedCheckpoint(Checkpoint):
             self.register(name, component, adapter=None if isinstance(component, dict) else StateAdapter())
 
     def save(self, path: str | Path, **kwargs: Any) -> Path:
-        """Write a checkpoint atomically.
-
-        Args:
-            path: its folder.
-            **kwargs: of ``Checkpoint.save``.
-
-        Returns:
-            The folder.
-
-        Raises:
-            OSError: if the disk is full, with the folder and the bytes needed; nothing is left of it then.
-        """
+        """Write a checkpoint atomically, as ``Checkpoint.save``; a full disk raises an OSError and leaves nothing."""
         final = Path(path)
         draft = final.with_name(f".{final.name}.draft")
         try:
@@ -76,27 +65,13 @@ class SealedCheckpoint(Checkpoint):
         return final
 
     def load(self, path: str | Path, **kwargs: Any) -> CheckpointLoadResult:
-        """Verify every file of a checkpoint, then load it.
-
-        Args:
-            path: its folder.
-            **kwargs: of ``Checkpoint.load``.
-
-        Returns:
-            TorchRL's report.
-
-        Raises:
-            DamagedCheckpoint: if a file is missing, cut, or changed; nothing is loaded then.
-        """
+        """Load a checkpoint, as ``Checkpoint.load``, after :func:`check_seal` has verified every file."""
         check_seal(Path(path))
         return super().load(path, **kwargs)
 
 
 def check_seal(folder: Path) -> None:
     """Verify size and SHA-256 of every file of a checkpoint; ignore other files.
-
-    Args:
-        folder: of the checkpoint.
 
     Raises:
         DamagedCheckpoint: naming the first file that is missing, cut or changed.

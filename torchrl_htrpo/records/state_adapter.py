@@ -36,16 +36,7 @@ class StateAdapter(CheckpointAdapter):
     adapter_id = "torchrl_htrpo.state"
 
     def save(self, component: Any, path: Path, *, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Write ``component.state_dict(*args, **kwargs)`` below a folder.
-
-        Args:
-            component: what to save.
-            path: the folder.
-            args: for ``state_dict``.
-            kwargs: for ``state_dict``.
-
-        Returns:
-            The state.
+        """Write ``component.state_dict(*args, **kwargs)`` below a folder; return the state.
 
         Raises:
             TypeError: if the state holds anything but tensors, dicts, lists, tuples, numbers, strings, bools and None.
@@ -68,18 +59,9 @@ class StateAdapter(CheckpointAdapter):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
-        """Read a state and pass it to ``component.load_state_dict``.
+        """Read a state and pass it to ``component.load_state_dict``; raise a ValueError if the files hold no state.
 
-        Args:
-            component: what to load into.
-            path: the folder that :meth:`save` wrote.
-            map_location: not used; tensors come on the CPU, and components take them to their own device.
-            tensor_load_kwargs: not used.
-            args: for ``load_state_dict``.
-            kwargs: for ``load_state_dict``.
-
-        Raises:
-            ValueError: if the files do not hold a state.
+        Tensors are on the CPU, and components move them to their own device: ``map_location`` is not used.
         """
         tensors = load((path / TENSORS).read_bytes())
         component.load_state_dict(_decode(json.loads((path / TREE).read_bytes()), tensors), *args, **kwargs)

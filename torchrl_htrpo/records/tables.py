@@ -16,14 +16,7 @@ Table = dict[str, list[tuple[int, float]]]
 
 
 def check_name(name: str) -> None:
-    """Raise if the name of a metric is not a path below the folder of the metrics.
-
-    Args:
-        name: of a metric, such as ``eval/success``.
-
-    Raises:
-        ValueError: if a part of it is empty, begins with a dot, or holds a backslash.
-    """
+    """Raise a ValueError if the name of a metric, such as ``eval/success``, leaves the folder of metrics."""
     if any(not part or part.startswith(".") for part in name.replace("\\", "/.").split("/")):
         expected = "of parts joined by '/', none empty, none beginning with '.', without '\\'"
         raise ValueError(refusal("Run", "name", expected, name))
@@ -42,12 +35,7 @@ def read_scalars(directory: Path) -> Table:
 
 
 def forget_after(directory: Path, step: int) -> None:
-    """Drop entries of TorchRL's CSV logger after a step, so that a resumed run has every row once.
-
-    Args:
-        directory: the logger's ``scalars`` folder.
-        step: the last step to keep.
-    """
+    """Drop entries of TorchRL's CSV logger after a step, so that a resumed run has every row once."""
     for path, rows in _scalar_files(directory).values():
         replace_file(path, "".join(line for at, _, line in rows if at <= step).encode())
 
