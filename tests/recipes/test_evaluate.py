@@ -7,15 +7,12 @@ import shutil
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torchrl.envs import ExplorationType, set_exploration_type
 
 from tests.recipes.runs import STEPS, TINY, run
 from torchrl_htrpo import BitFlipEnv
 from torchrl_htrpo.recipes.evaluate import load_policy
-from torchrl_htrpo.recipes.settings import groups
 from torchrl_htrpo.records.sealed import DamagedCheckpoint
-from torchrl_htrpo.records.trusted import refuse_foreign_targets
 
 
 @pytest.fixture(scope="module", params=["htrpo", "her"])
@@ -60,11 +57,3 @@ def test_a_damaged_checkpoint_is_not_loaded(made, tmp_path):
         file.write_bytes(file.read_bytes()[:-1] + b"\xff")
     with pytest.raises(DamagedCheckpoint, match=r"tensors.safetensors was changed"):
         load_policy(folder)
-
-
-def test_every_component_of_the_configuration_groups_is_trusted():
-    choices = [*groups.HEADS.values(), *groups.MIXTURES.values(), *groups.GOALS.values(), *groups.ADVANTAGES.values()]
-    choices += [*groups.DIVERGENCES.values(), *groups.AGENTS.values(), *groups.HINDSIGHT.values()]
-    choices += [choice["trust_region"] for choice in groups.TRUST_REGIONS.values()]
-    for choice in choices:
-        refuse_foreign_targets(OmegaConf.to_container(OmegaConf.structured(choice)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.recipes.runs import assert_same, check, metrics, run, state
+from tests.recipes.runs import assert_same, metrics, run, state
 from torchrl_htrpo.recipes.trpo import train
 from torchrl_htrpo.records import read_table
 
@@ -95,7 +95,3 @@ def test_a_wrong_setting_is_refused_before_any_work(override, said, trained, tmp
     with pytest.raises(ValueError, match=said):
         trained(override, directory=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_shipped_settings_are_accepted(configured):
-    check("trpo", configured("trpo", tiny=False))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tests.recipes.runs import TINY, check, run
 from torchrl_htrpo.recipes.command import refuse_unknown_keys
-from torchrl_htrpo.recipes.settings import groups, lasting
+from torchrl_htrpo.recipes.settings import lasting
 from torchrl_htrpo.recipes.settings.runs import FREE
 
 HTRPO_TASKS = ["htrpo_bitflip", "htrpo_fetch", "htrpo_maze", "htrpo_pacman", "htrpo_detour", "htrpo_hidden_gap"]
@@ -132,12 +132,6 @@ def test_known_keys_pass():
     arguments = ["task=push", "goals=uniform", "critic.lr=1e-3", "+env.control=discrete", "hydra.run.dir=x", "-m"]
     more = ["~critic.lr", "hidden_sizes=[8,8]", "seed=1,2", "head.spread=0.1", "preset=fast", "system=hpg"]
     refuse_unknown_keys("htrpo", [*arguments, *more, "goal_task.reached.threshold=0.1", "hydra/launcher=joblib"])
-
-
-def test_every_group_has_its_choices_in_the_store(configured):
-    for group, choices in {"head": groups.HEADS | groups.MIXTURES, "goals": groups.GOALS}.items():
-        for choice in choices:
-            configured("htrpo_fetch", f"{group}={choice}")
 
 
 # Refused by the library, when the run is built: it knows what fits the environment.
