@@ -74,7 +74,7 @@ def test_the_first_environment_is_rendered():
     with pytest.raises(TypeError, match=r"EnvBatch: env must be .*with a render method, got 'BitFlipEnv'"):
         EnvBatch([partial(BitFlipEnv, 4)], seed=0).render(width=5, height=2)
     env = EnvBatch([partial(Painted, 4)] * 2, num_workers=2, start_method="fork", seed=0)
-    with pytest.raises(TypeError, match="num_workers must be 0 to draw an environment, got 2"):
+    with pytest.raises(TypeError, match="num_workers must be 0 to render an environment, got 2"):
         env.render(width=5, height=2)
     env.close()
 
