@@ -170,6 +170,20 @@ def test_another_logger_gets_what_the_table_gets(opened, tmp_path):
     assert list(tmp_path.rglob("events.out.*"))
 
 
+def test_the_curve_is_drawn_at_once_then_rarely_and_at_the_end(opened, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "torchrl_htrpo.records.run.plot_run", lambda table, *_: drawn.append(len(table["eval/success"]))
+    )
+    with opened() as run:
+        run.begin()
+        for step in (10, 20, 30):
+            iterate(run, step)
+            run.draw(final=step == 30)
+    assert drawn == [1, 3]
+    assert len(read_table(tmp_path / "metrics.csv")["eval/success"]) == 3
+
+
 def test_two_runs_of_a_process_are_two_runs_of_wandb(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -57,6 +61,49 @@ def test_an_unknown_hook_is_refused_with_the_choices(tmp_path):
 def test_a_batch_that_does_not_fit_the_budget_is_refused(batch_steps, said, tmp_path):
     with pytest.raises(ValueError, match=f"batch_steps must be {said}"):
         trainer(tmp_path, batch_steps=batch_steps)
+
+
+class Drawn(BitFlipEnv):
+    """Draws each of its pictures in another grey."""
+
+    pictures = 0
+
+    def render(self, *, width, height):
+        self.pictures += 1
+        return np.full((height, width, 3), 10 * self.pictures, np.uint8)
+
+
+def filmed(**settings) -> Evaluator:
+    env = BitFlipEnv(4, num_envs=4, seed=1)
+    return Evaluator(env, env.task(), 4, episodes=8, final_episodes=8, film=Drawn(4), **settings)
+
+
+def test_a_gif_of_the_policy_is_written_at_the_end_of_the_training(tmp_path):
+    trainer(tmp_path, evaluator=filmed()).train()
+    assert imageio.imread(tmp_path / "policy.gif").shape == (3 * 4, 240, 240, 3)
+
+
+def test_the_logger_gets_the_video(tmp_path):
+    pytest.importorskip("moviepy")
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer(tmp_path, evaluator=filmed(), logger="tensorboard", name="logged").train()
+    (picture,) = accumulator.EventAccumulator(str(tmp_path / "logged")).Reload().Images("eval/policy")
+    assert picture.step == 48 and picture.encoded_image_string.startswith(b"GIF8")
+
+
+def test_an_environment_that_cannot_be_drawn_is_refused_before_training():
+    env = BitFlipEnv(4, num_envs=4, seed=1)
+    with pytest.raises(RuntimeError, match="cannot be drawn: Evaluator: env must be .*BitFlipEnv"):
+        Evaluator(env, env.task(), 4, film=BitFlipEnv(4))
+
+
+def test_the_bar_tells_both_successes_the_divergence_and_the_time_left(tmp_path, monkeypatch, capsys):
+    one = trainer(tmp_path, evaluator=filmed())
+    one.shown = {"KL": "step/divergence"}
+    monkeypatch.setattr(one, "update", lambda batch: {"step/divergence": 0.00512})
+    one.train()
+    bar = capsys.readouterr().err.split("\r")[-1]
+    assert re.search(r"48/50 \[\d\d:\d\d<\d\d:\d\d.*success=\S+, at the end=\S+, KL=0.00512", bar), bar
 
 
 def test_training_stops_at_the_target_of_the_evaluator_and_stays_there_when_resumed(tmp_path):

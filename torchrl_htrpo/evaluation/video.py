@@ -1,4 +1,4 @@
-"""Record a policy as a GIF."""
+"""Draw a policy: frames, and GIFs of them."""
 
 from __future__ import annotations
 
@@ -45,8 +45,24 @@ def record_gif(
     Raises:
         TypeError: if the environment cannot be rendered.
     """
-    import imageio.v3 as imageio  # noqa: PLC0415  (importing the library must not load it)
+    frames = record_frames(env, actor, episodes=episodes, horizon=horizon, size=size, exploration=exploration)
+    return write_gif(frames, path, fps)
 
+
+def record_frames(
+    env: EnvBase,
+    actor: TensorDictModuleBase,
+    *,
+    episodes: int,
+    horizon: int,
+    size: int = 240,
+    exploration: ExplorationType = ExplorationType.DETERMINISTIC,
+) -> NDArray[np.uint8]:
+    """Draw episodes, with the arguments of :func:`record_gif`.
+
+    Returns:
+        ``[episodes * horizon, H, W, 3]``, fewer where episodes end early.
+    """
     frames: list[NDArray[np.uint8]] = []
 
     def draw(env: EnvBase, tensordict: TensorDictBase) -> None:
@@ -56,5 +72,38 @@ def record_gif(
         for _ in range(episodes):
             last = env.rollout(horizon, actor, callback=draw, auto_cast_to_device=elsewhere(actor, env))[..., -1]
             draw(env, last)  # a rollout does not call the callback after its last step
-    imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
+    return np.stack(frames)
+
+
+def write_gif(frames: NDArray[np.uint8], path: Path, fps: float = 25.0) -> Path:
+    """Write frames ``[T, H, W, 3]`` as a GIF.
+
+    Args:
+        frames: of :func:`record_frames`.
+        path: the picture.
+        fps: frames per second.
+
+    Returns:
+        The picture's file.
+    """
+    import imageio.v3 as imageio  # noqa: PLC0415  (importing the library must not load it)
+
+    imageio.imwrite(path, frames, duration=1000 / fps, loop=0)
     return path
+
+
+def check_drawable(owner: object, env: EnvBase) -> None:
+    """Raise if an environment cannot be drawn; resets it.
+
+    Args:
+        owner: who asks, for the message.
+        env: the environment.
+
+    Raises:
+        RuntimeError: saying why.
+    """
+    env.reset()
+    try:
+        picture(owner, env, 16, 16)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise RuntimeError(f"the environment cannot be drawn: {error}") from error

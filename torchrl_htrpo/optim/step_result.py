@@ -34,6 +34,7 @@ class StepResult:
         step_norm: Euclidean length of the change of the parameters.
         damping: damping used, absolute.
         trials: points evaluated by the line search.
+        radius: of the trust region; 0 without one.
     """
 
     status: StepStatus
@@ -47,6 +48,7 @@ class StepResult:
     step_norm: float = 0.0
     damping: float = 0.0
     trials: int = 0
+    radius: float = 0.0
 
     @property
     def accepted(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -116,6 +117,9 @@ class TrustRegionOptimizer:
         Returns:
             The result, with the reason if the step was refused.
         """
+        return replace(self._step(problem), radius=self.max_divergence)
+
+    def _step(self, problem: TrustRegionProblem) -> StepResult:
         if problem.empty:
             return StepResult(StepStatus.NO_ROWS)
         before = self.params.data.clone()

@@ -19,11 +19,11 @@ from tensordict.nn import TensorDictModuleBase, TensorDictSequential
 from torchrl.envs import EnvBase, ExplorationType
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.envs.adapters.finite_guard import guarded
 from torchrl_htrpo.evaluation.rollout import evaluate
-from torchrl_htrpo.evaluation.video import record_gif
+from torchrl_htrpo.evaluation.video import check_drawable, record_gif
 from torchrl_htrpo.recipes import her, htrpo
 from torchrl_htrpo.recipes.command import run_recipe
+from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.records.checkpoints import intact_checkpoint
 from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.records.trusted import load_config
@@ -88,8 +88,8 @@ def record(cfg: DictConfig) -> str:
     """Write a GIF of a policy; return its path."""
     trained = configuration_of(cfg.run, cfg.device, cfg.trusted)
     torch.manual_seed(cfg.seed)
-    with closing(make_env(trained, cfg.seed)) as env:
-        refuse_undrawable(env, trained.name)
+    with closing(make_env(trained, cfg.seed, draw=True)) as env:
+        check_drawable("play", env)
         actor, path = _load(trained, env, cfg.run, cfg.best), Path(cfg.gif)
         settings = {"episodes": cfg.episodes, "horizon": trained.horizon, "size": cfg.size}
         record_gif(env, actor, path, exploration=_exploration(trained), **settings)
@@ -103,22 +103,6 @@ def configuration_of(run: Path | str, device: str, trusted: Iterable[str] = ()) 
         raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
     trained.device = device
     return trained
-
-
-def make_env(trained: DictConfig, seed: int, num_envs: int = 1) -> EnvBase:
-    """Create the environment of a run in this process."""
-    chosen = {"num_envs": num_envs, "num_workers": 0}
-    settings = {key: value for key, value in chosen.items() if key in trained.env}
-    return guarded(instantiate(trained.env, seed=seed, **settings))
-
-
-def refuse_undrawable(env: EnvBase, name: str) -> None:
-    """Raise if an environment cannot be rendered."""
-    try:
-        env.reset()
-        env.render(width=16, height=16)
-    except (AttributeError, TypeError, RuntimeError) as error:
-        raise RuntimeError(f"play: gif: {name} cannot be drawn: {error}") from error
 
 
 def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> TensorDictModuleBase:

@@ -10,6 +10,9 @@ drawn from the buffer. Source: https://arxiv.org/abs/1707.01495, Algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -72,7 +75,7 @@ class HERTrainer(Trainer):
         evaluator: of the greedy policy.
     """
 
-    shown = ("critic/loss",)
+    shown: ClassVar[Mapping[str, str]] = {"loss": "critic/loss"}
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
+from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
 
 
@@ -107,6 +108,7 @@ def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
         seed=cfg.seed + 10_000,
         target=cfg.target_success,
         metric=cfg.target_metric,
+        film=make_env(cfg, cfg.seed + 20_000, draw=True) if cfg.gif else None,
     )
 
 

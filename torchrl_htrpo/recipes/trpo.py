@@ -10,7 +10,9 @@ https://arxiv.org/abs/1502.05477, and https://arxiv.org/abs/1907.12439, Figure 8
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 import torch
 from hydra.utils import instantiate
@@ -58,7 +60,7 @@ class TRPOTrainer(Trainer):
     """
 
     headline = "train/episode_return"
-    shown = ("train/episode_return", "step/divergence")
+    shown: ClassVar[Mapping[str, str]] = {"return": "train/episode_return", "KL": "step/divergence"}
 
     def __init__(self, cfg: DictConfig, env: EnvBase) -> None:
         self.settings, keys = cfg.critic, ["observation"]

@@ -1,45 +1,75 @@
-"""Plots of learning curves."""
+"""The picture of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torchrl_htrpo.records.tables import Table
 
 
-def plot_learning_curve(table: Table, path: Path, title: str = "", metric: str = "eval/success") -> Path:
-    """Plot a metric of a run over environment steps, with its interval and its training counterpart if logged.
+class Panel(NamedTuple):
+    """One panel of the picture: which metrics, with which label."""
+
+    ylabel: str
+    lines: dict[str, str]
+    share: bool = False
+
+
+PANELS = (
+    Panel(
+        "success rate",
+        {"eval/success": "at any step", "eval/success_last": "at the last step", "train/success": "exploring"},
+        share=True,
+    ),
+    Panel("return", {"train/episode_return": "exploring"}),
+    Panel("divergence of a step [nats]", {"step/divergence": "after the step", "step/radius": "radius"}),
+    Panel("effective sample size [rows]", {"hindsight/ess": "hindsight rows"}),
+    Panel("entropy of the policy [nats]", {"train/entropy": "of the collected actions"}),
+)
+
+
+def plot_run(table: Table, path: Path, title: str = "") -> Path:
+    """Plot a run over environment steps: success with its interval, step and radius, sample size, entropy.
 
     Args:
-        table: metrics with ``metric``, perhaps ``<metric>_low`` and ``<metric>_high``, perhaps ``train/...`` for
-            ``eval/...``.
+        table: metrics, as :func:`~torchrl_htrpo.records.read_scalars` reads them. A panel without metrics is left out.
         path: the picture (its suffix tells the format).
         title: above the picture.
-        metric: what to draw.
 
     Returns:
         The picture's file.
+
+    Example:
+        >>> import tempfile
+        >>> plot_run({"eval/success": [(100, 0.1), (300, 0.9)]}, Path(tempfile.mkdtemp()) / "curve.png").name
+        'curve.png'
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second to import
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    steps, values = _columns(table, metric)
-    axes.plot(steps, values, label=metric)
-    if f"{metric}_low" in table:
-        low, high = (_columns(table, f"{metric}_{end}")[1] for end in ("low", "high"))
-        axes.fill_between(steps, low, high, alpha=0.2, label="95 % interval")
-    exploring = metric.replace("eval/", "train/")
-    if exploring != metric and exploring in table:
-        axes.plot(*_columns(table, exploring), lw=0.8, alpha=0.7, label=exploring)
-    axes.set(xlabel="environment steps", title=title)
-    if metric.endswith("success"):
-        axes.set(ylabel="success rate", ylim=(-0.02, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    shown = [panel for panel in PANELS if any(name in table for name in panel.lines)]
+    columns = 2 if len(shown) > 1 else 1
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
+    figure.suptitle(title)
+    for place, panel in enumerate(shown):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw(axes, table, panel)
     draft = path.with_name(f".{path.name}")  # replace the plot atomically
-    figure.savefig(draft, dpi=150)
+    figure.savefig(draft, dpi=120)
     return draft.replace(path)
+
+
+def _draw(axes: Any, table: Table, panel: Panel) -> None:
+    for name, label in panel.lines.items():
+        if name in table and (label != "radius" or any(radius for _, radius in table[name])):  # 0: there is none
+            axes.plot(*_columns(table, name), label=label, ls="--" if label == "radius" else "-")
+        if f"{name}_low" in table:
+            steps, low = _columns(table, f"{name}_low")
+            axes.fill_between(steps, low, _columns(table, f"{name}_high")[1], alpha=0.2, label="95 % interval")
+    axes.set(xlabel="environment steps", ylabel=panel.ylabel, **({"ylim": (-0.02, 1.02)} if panel.share else {}))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize="small")
 
 
 def _columns(table: Table, name: str) -> tuple[list[int], list[float]]:

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import product
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torchrl import torchrl_logger
 from torchrl.checkpoint import GlobalRNGState
 from torchrl.record.loggers import Logger
@@ -28,12 +32,14 @@ from torchrl_htrpo.records.checkpoints import (
 )
 from torchrl_htrpo.records.disk import name_full_disk, replace_file
 from torchrl_htrpo.records.lock import FolderLock
-from torchrl_htrpo.records.loggers import check_backend, make_loggers
-from torchrl_htrpo.records.plots import plot_learning_curve
+from torchrl_htrpo.records.loggers import check_backend, log_video, make_loggers
+from torchrl_htrpo.records.plots import plot_run
 from torchrl_htrpo.records.provenance import provenance, versions
 from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.records.signals import StopSignals
 from torchrl_htrpo.records.tables import check_name, forget_after, read_scalars, write_table
+
+REDRAWN_AFTER = 30.0  # seconds
 
 
 class Run:
@@ -52,7 +58,7 @@ class Run:
         name: of the run.
         components: objects to save in checkpoints (with ``state_dict`` and ``load_state_dict``).
         backend: of TorchRL's logger: ``"csv"``, ``"tensorboard"`` or ``"wandb"``.
-        headline: metric of the learning curve.
+        headline: draw the learning curve once this metric was logged.
         config: the configuration that must not change when a run resumes, as JSON values.
         settings: the whole configuration, for ``run.json`` and :func:`~torchrl_htrpo.records.trusted.load_config`.
             Default: ``config``.
@@ -92,7 +98,7 @@ class Run:
         self.stop = StopSignals()
         self._scalars, self._lock = directory / "logs" / "scalars", FolderLock(directory)
         self._examined, self._first, self._saved = False, 0, 0.0
-        self._since = time.monotonic()
+        self._since, self._drawn = time.monotonic(), -inf
 
     def begin(self) -> int:
         """Start a new run in this folder.
@@ -221,8 +227,15 @@ class Run:
                 logger.log_scalar(name, value, step=steps)
 
     def show(self, **figures: float) -> None:
-        """Show metrics beside the progress bar."""
-        self.bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
+        """Show success and other metrics beside the progress bar, which tells the time left."""
+        found = {"success": self.progress["success"], "at the end": self.progress["success_last"]}
+        shown = {name: value for name, value in found.items() if value >= 0} | figures
+        self.bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+
+    def log_video(self, name: str, frames: NDArray[np.uint8], fps: float = 25.0) -> None:
+        """Log frames ``[T, H, W, 3]`` with a logger that shows videos."""
+        video = torch.from_numpy(frames).movedim(-1, 1)
+        log_video(self.loggers, name, video, int(self.progress["steps"]), fps)
 
     def save(self) -> None:
         """Write a checkpoint atomically; keep the last two, and the one with the best evaluation."""
@@ -237,8 +250,11 @@ class Run:
         """Whether an iteration was logged after the last checkpoint."""
         return self.progress["steps"] != self._saved
 
-    def draw(self) -> None:
+    def draw(self, *, final: bool = True) -> None:
         """Write the table of metrics, and the learning curve if its metric was logged.
+
+        Args:
+            final: draw the curve now; otherwise only if it is older than half a minute, since drawing takes a second.
 
         Raises:
             RuntimeError: if rows that this process logged were removed.
@@ -251,8 +267,9 @@ class Run:
             raise RuntimeError(refusal(self, str(self._scalars), expected, f"{rows}: files were removed or replaced"))
         with name_full_disk(self.directory):
             write_table(table, self.directory / "metrics.csv")
-            if self.headline in table:
-                plot_learning_curve(table, self.directory / "learning_curve.png", self.name, self.headline)
+            if self.headline in table and (final or time.monotonic() - self._drawn > REDRAWN_AFTER):
+                self._drawn = time.monotonic()
+                plot_run(table, self.directory / "learning_curve.png", self.name)
 
     @property
     def success(self) -> float:

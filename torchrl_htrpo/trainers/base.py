@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard, guarded
+from torchrl_htrpo.evaluation.video import write_gif
 from torchrl_htrpo.modules import check_actor
 from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
@@ -63,7 +64,7 @@ class Trainer:
     """
 
     headline = "eval/success"
-    shown: tuple[str, ...] = ()
+    shown: ClassVar[Mapping[str, str]] = {}  # metrics beside the progress bar, by their name there
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class Trainer:
             count(self, argument, value)
         if not 0 < batch_steps <= total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
-        check_backend(self, logger)
+        check_backend(self, logger, video=evaluator is not None and evaluator.film is not None)
         check_actor(actor, env)
         self.env, self.actor = guarded(env), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
@@ -168,6 +169,8 @@ class Trainer:
                 last = self._iterate(batch, steps)
             if self.run.unsaved:  # a signal came
                 self.run.save()
+            if last and self.evaluator is not None:
+                self._film(self.evaluator)
         return self.result()
 
     def _iterate(self, batch: TensorDictBase, steps: int) -> bool:
@@ -188,13 +191,19 @@ class Trainer:
         metrics |= timeit.todict(percall=False, prefix="time")
         timeit.erase()
         self.run.log(steps, metrics)
-        figures = {key.rpartition("/")[2]: metrics[key] for key in self.shown if key in metrics}
-        self.run.show(**{"success": self.run.success} if self.evaluator else {}, **figures)
+        self.run.show(**{name: metrics[key] for name, key in self.shown.items() if key in metrics})
         if last or self.run.iterations % self.save_every == 0:
             self.run.save()
         if evaluated or last:
-            self.run.draw()
+            self.run.draw(final=last)
         return last
+
+    def _film(self, evaluator: Evaluator) -> None:
+        """Write a GIF of the policy, and send it to the logger."""
+        frames = evaluator.frames(self.actor)
+        if frames is not None:
+            write_gif(frames, self.directory / "policy.gif")
+            self.run.log_video("eval/policy", frames)
 
     def _target_reached(self) -> bool:
         found = {f"eval/{name}": value for name, value in self.run.progress.items()}

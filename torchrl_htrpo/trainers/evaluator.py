@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType
 
@@ -13,6 +15,7 @@ from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.envs.adapters.finite_guard import guarded
 from torchrl_htrpo.evaluation.rollout import evaluate
+from torchrl_htrpo.evaluation.video import check_drawable, record_frames
 
 
 @dataclass
@@ -30,6 +33,11 @@ class Evaluator:
         seed: of starts and goals.
         target: stop the training when an evaluation reaches this success rate. Default: never.
         metric: the success rate that ``target`` is compared with: at any step, or at the last step.
+        film: an environment that can be drawn, for a GIF at the end of the training. Default: no GIF.
+
+    Raises:
+        ValueError: if a number is out of range.
+        RuntimeError: if ``film`` cannot be drawn.
 
     Example:
         >>> from torchrl_htrpo import BitFlipEnv, make_actor
@@ -50,6 +58,7 @@ class Evaluator:
     seed: int = 10_000
     target: float | None = None
     metric: Literal["success", "success_last"] = "success"
+    film: EnvBase | None = None
     _env: EnvBase = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +66,8 @@ class Evaluator:
             count(self, name, getattr(self, name))
         if self.target is not None:
             number(self, "target", self.target, 0, 1, above=True)
+        if self.film is not None:
+            check_drawable(self, self.film)
         self._env = guarded(self.env)
 
     def is_due(self, iteration: int, last: bool) -> bool:
@@ -80,6 +91,16 @@ class Evaluator:
         """Whether an evaluation reached the target."""
         return self.target is not None and metrics[f"eval/{self.metric}"] >= self.target
 
+    def frames(self, actor: TensorDictModuleBase, episodes: int = 3) -> NDArray[np.uint8] | None:
+        """Draw the policy in the environment ``film``; None without one."""
+        if self.film is None:
+            return None
+        self.film.set_seed(self.seed)
+        given = {"episodes": episodes, "horizon": self.horizon, "exploration": self.exploration}
+        return record_frames(self.film, actor, **given)
+
     def close(self) -> None:
-        """Close the environment."""
-        self._env.close()
+        """Close the environments."""
+        for env in (self._env, self.film):
+            if env is not None:
+                env.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from tensordict import TensorDictBase
@@ -79,7 +79,7 @@ class HTRPOTrainer(Trainer):
     Source: `HTRPO <https://arxiv.org/abs/1907.12439>`_, Algorithm 3.
     """
 
-    shown = ("step/divergence", "hindsight/ess")
+    shown: ClassVar[Mapping[str, str]] = {"KL": "step/divergence", "ESS": "hindsight/ess"}
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ GoalTask = component(
 )
 
 # What may change when a run resumes: how long, how evaluated, how shown. Threads and workers change no result.
-FREE = {"total_steps", "resume", "logger", "name", "target_success", "target_metric"}
+FREE = {"total_steps", "resume", "logger", "name", "gif", "target_success", "target_metric"}
 FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 FREE |= {"num_threads", "num_workers", "timeout", "start_method"}
 
@@ -70,6 +70,7 @@ class GoalRunConfig(RunConfig):
     final_episodes: int = 200  # episodes of the last evaluation
     target_success: float | None = None  # stop when an evaluation reaches it
     target_metric: Metric = Metric.success  # success: at any step; success_last: at the last step
+    gif: bool = False  # draw the trained policy into policy.gif, and send it to the logger
 
     def __post_init__(self) -> None:
         super().__post_init__()
