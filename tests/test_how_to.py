@@ -14,7 +14,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/how_to").glob("*.py"))
-NEEDS = {"mixed_actions": "gymnasium", "own_environment": "gymnasium", "ray_collector": "ray", "trpo_alone": "mujoco"}
+NEEDS = {
+    "deploy": "gymnasium_robotics",
+    "mixed_actions": "gymnasium",
+    "own_environment": "gymnasium",
+    "ray_collector": "ray",
+    "trpo_alone": "mujoco",
+}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
