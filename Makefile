@@ -52,7 +52,7 @@ audit: ## ask about known vulnerabilities of the tested set; what cannot be aske
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt $(ARGS)
 
 clean:  ## remove the environments and everything built
-	rm -rf $(VENV) $(VENV)-audit $(GPU_VENV) docs/_build docs/gallery docs/api docs/sg_execution_times.rst build dist
+	rm -rf $(VENV) $(VENV)-audit $(GPU_VENV) docs/_build docs/gallery docs/api build dist
 
 $(VENV)/.venv $(GPU_VENV)/.venv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -24,7 +24,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "results/tables", "examples", "gallery/*.ipynb", "gallery/*.py", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "results/tables", "examples", "gallery/*.ipynb", "gallery/*.py"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"torchrl_htrpo {version}"
@@ -51,4 +51,5 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "abort_on_example_error": True,
+    "write_computation_times": False,
 }

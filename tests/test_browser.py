@@ -22,6 +22,7 @@ PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium"),
     pytest.mark.skipif(not PAGES, reason="needs the built documentation (make docs)"),
 ]
