@@ -39,7 +39,7 @@ trainer = ht.HTRPOTrainer(
     critic,
     task,
     horizon=50,
-    total_steps=7_000,
+    total_steps=5_200,
     warmup_steps=320,
     replay_batches=4,
     gradient_rows=8192,

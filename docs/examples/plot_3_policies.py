@@ -11,12 +11,13 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import torch
+from torchrl.envs import ExplorationType
 
 import torchrl_htrpo as ht
 from torchrl_htrpo.modules import CategoricalHead, GaussianHead, GaussianMixtureHead, MixedHead
 
 
-def train(env, head, **weights):
+def train(env, head, steps, **weights):
     """Train a head on a small task; return the policy."""
     torch.manual_seed(0)
     task = env.task(success_reward=10.0)
@@ -27,13 +28,14 @@ def train(env, head, **weights):
         critic,
         task,
         horizon=env.horizon,
-        total_steps=12_800,
+        total_steps=steps,
         pipeline=ht.hindsight_pipeline(actor, critic, task, gamma=0.95, **weights),
-        optimizer=partial(ht.TrustRegionOptimizer, max_divergence=0.01, damping=0.05),
-        gradient_rows=4096,
-        curvature_rows=2048,
+        optimizer=partial(ht.TrustRegionOptimizer, max_divergence=0.015, damping=0.05),
+        critic_optimizer=torch.optim.Adam(critic.parameters(), lr=1e-3),
+        gradient_rows=8192,
+        curvature_rows=4096,
         critic_updates=20,
-        critic_batch_size=1024,
+        critic_batch_size=2048,
         directory=tempfile.mkdtemp(),
     ).train()
     return actor
@@ -42,25 +44,35 @@ def train(env, head, **weights):
 # %%
 # A mixture where there are two ways
 # ----------------------------------
-# The straight way is closed by a wall. A single Gaussian has to choose a side; a mixture may keep both.
-heads = {"Gaussian": GaussianHead(2), "mixture of 4": GaussianMixtureHead(2, num_components=4)}
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True, sharey=True, layout="constrained")
+# A wall has two gaps, one of them closed, and which one cannot be seen. A policy without memory has to try both at
+# random: the mean of the two actions runs into the wall, so one Gaussian is not enough.
+heads = {"Gaussian": GaussianHead(2), "mixture of 8": GaussianMixtureHead(2, num_components=8)}
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharex=True, sharey=True, layout="constrained")
+success = {}
 for axis, (name, head) in zip(axes, heads.items(), strict=True):
-    actor = train(ht.DetourEnv(32, seed=0), head)
+    actor = train(ht.HiddenGapEnv(128, seed=0), head, 46_080)
     with torch.no_grad():
-        walks = ht.DetourEnv(64, seed=1).rollout(20, actor)
-    axis.plot(*walks["achieved_goal"].permute(2, 1, 0), color="tab:blue", lw=0.5, alpha=0.6)
-    axis.plot((0, 0), (-0.2, 0.2), color="black", lw=3)
-    axis.scatter(*walks["desired_goal"][:, 0].T, color="tab:red", s=8, zorder=3)
-    axis.set(title=name, xlim=(-0.6, 0.7), ylim=(-0.6, 0.6))
+        first = actor(ht.HiddenGapEnv(1000, seed=1).reset())["action"].clamp(-1, 1)
+    axis.scatter(*first.T, s=3, alpha=0.4)
+    for sign in (-1, 1):
+        axis.plot((0, 1.2), (0, sign * 0.6), color="black", ls=":", lw=1)
+    axis.set(title=name, xlabel="forwards", xlim=(-1.1, 1.2), ylim=(-1.1, 1.1))
+    exam, sampled = ht.HiddenGapEnv(64, seed=2), ExplorationType.RANDOM
+    found = ht.evaluate(exam, actor, exam.task(), episodes=500, horizon=8, seed=2, exploration=sampled)
+    success[name] = round(found.success, 2)
+axes[0].set_ylabel("sideways")
 plt.show()
+
+# %%
+# The first action of 1000 episodes. Dotted: through the middle of a gap. Success of sampled actions:
+success
 
 # %%
 # A gear and a push
 # -----------------
 # ``MixedHead`` names the parts of an action. They share one log-probability, so the trust region covers both.
 env, exam = ht.GearShiftEnv(32, seed=0), ht.GearShiftEnv(64, seed=1)
-actor = train(env, MixedHead({"gear": CategoricalHead(3), "push": GaussianHead(1)}), finished="include")
+actor = train(env, MixedHead({"gear": CategoricalHead(3), "push": GaussianHead(1)}), 12_800, finished="include")
 with torch.no_grad():
     drive = exam.rollout(20, actor)
 drive["action"]
