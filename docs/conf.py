@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 # The gallery executes on few rows: one thread is faster, and the libraries' advice belongs elsewhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RL_WARNINGS", "0")
+
+from sphinx.util.inspect import signature as signature_of
+from sphinx.util.inspect import stringify_signature
 
 from torchrl_htrpo import __version__
 
@@ -53,3 +57,15 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "write_computation_times": False,
 }
+
+
+def signature_of_init(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
+    """TorchRL's environments have a metaclass that hides the arguments of their constructors."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    found = signature_of(obj.__init__, bound_method=True)
+    return stringify_signature(found, show_return_annotation=False, unqualified_typehints=True), returns
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-signature", signature_of_init)

@@ -19,7 +19,7 @@ _LAST_CELL = (len(MAP) - 1, len(MAP[0]) - 1)
 
 
 class MsPacmanEnv(GeneratorState, EnvBase):
-    """Move Ms. Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
+    """Move Ms Pac-Man to a cell of the 14 x 19 map within 26 steps; contact with an enemy ends the episode.
 
     One game (needs the extra `atari`). The emulator holds the interpreter's lock, so use worker processes for several
     games: ``make_goal_env("ms_pacman", num_envs, num_workers=...)``. An episode starts from a fixed state of the game
