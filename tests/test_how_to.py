@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import runpy
@@ -41,6 +42,12 @@ def test_a_how_to_runs_and_its_assertions_hold(path):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_how_to_checks_something(path):
     assert re.search(r"^ *assert ", path.read_text(), re.MULTILINE)
+
+
+def test_an_own_environment_takes_ten_lines_to_train():
+    body = ast.parse((ROOT / "docs/how_to/own_environment.py").read_text()).body
+    after = next(index for index, node in enumerate(body) if isinstance(node, ast.ClassDef)) + 1
+    assert len(body[after:]) <= 10
 
 
 def test_the_page_shows_every_how_to():
