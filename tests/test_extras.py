@@ -7,10 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import torchrl_htrpo
 from torchrl_htrpo import make_goal_env
 from torchrl_htrpo._extras import EXTRAS, named_extra
+from torchrl_htrpo.recipes import trpo
 from torchrl_htrpo.records import Run
 from torchrl_htrpo.records.loggers import check_backend
 
@@ -58,6 +60,13 @@ def test_the_extra_of_a_logger_is_named_before_anything_is_made(missing, backend
         with pytest.raises(ModuleNotFoundError, match=f"pip install.*{extra}"):
             Run(tmp_path / "run", 10, name="run", components={}, backend=backend)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_extra_of_an_ordinary_task_is_named(without):
+    without("gymnasium")
+    cfg = OmegaConf.create({"env": "Hopper-v5", "num_envs": 1, "seed": 0})
+    with pytest.raises(ModuleNotFoundError, match=r"env=Hopper-v5 needs gymnasium: pip install 'torchrl-htrpo\[rob"):
+        trpo.make_env(cfg)
 
 
 def test_another_missing_module_is_left_as_it_is():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import ClassVar
 
 import torch
@@ -23,6 +24,7 @@ from torchrl import timeit
 from torchrl.envs import Compose, EnvBase, GymEnv, RewardSum, StepCounter, TransformedEnv
 from torchrl.objectives.value import GAE
 
+from torchrl_htrpo._extras import named_extra
 from torchrl_htrpo.envs import EnvBatch
 from torchrl_htrpo.modules import RunningNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
@@ -47,6 +49,8 @@ def train(cfg: DictConfig) -> str:
 
 def make_env(cfg: DictConfig) -> EnvBase:
     """Create environments that run in this process: workers cost more than they save here."""
+    with named_extra(f"env={cfg.env}"):
+        import_module("gymnasium")
     envs = EnvBatch([partial(GymEnv, cfg.env)] * cfg.num_envs, seed=cfg.seed, device="cpu")
     return TransformedEnv(envs, Compose(RewardSum(), StepCounter()))
 
