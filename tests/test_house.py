@@ -17,7 +17,7 @@ PACKAGE = "torchrl_htrpo"
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
 # What each room may import besides itself and the files beside the rooms. The order is that of the data flow.
-SHARED = {"_errors", "_extras", "checks"}
+SHARED = {"_errors", "_extras", "checks", "distributed"}
 ALLOWED: dict[str, set[str]] = {
     "batch": set(),
     "envs": set(),

@@ -9,18 +9,21 @@ from torchrl.envs import Compose
 from torchrl.objectives.value import TD0Estimator
 
 import torchrl_htrpo as ht
+from torchrl_htrpo.trainers import descend
 
 BITS, GAMMA = 6, 0.9
 
 dist.init_process_group("gloo")  # "nccl" for one GPU each
-rank, processes = dist.get_rank(), dist.get_world_size()
+group, rank, processes = dist.group.WORLD, dist.get_rank(), dist.get_world_size()
 
 torch.manual_seed(0)  # the same networks everywhere, and
 actor = ht.make_actor(ht.modules.CategoricalHead(BITS, uniform_share=0.01), 2 * BITS, (64,))
 critic = ht.make_critic(2 * BITS, (64,))
 torch.manual_seed(rank)  # from here on, other episodes
 env = ht.BitFlipEnv(BITS, num_envs=8, seed=rank)
-hindsight = Compose(ht.AllGoalSampler(), ht.HindsightRelabel(env.task()), ht.CumulativeGoalRatio(actor, gamma=GAMMA))
+# All processes use the goals that any of them achieves, and the weights are shares of the sums over all of them.
+goals, weights = ht.AllGoalSampler(process_group=group), ht.CumulativeGoalRatio(actor, gamma=GAMMA, process_group=group)
+hindsight = Compose(goals, ht.HindsightRelabel(env.task()), weights)
 prepare = ht.trainers.HindsightPipeline(hindsight, ht.StateValue(critic), TD0Estimator(gamma=GAMMA, value_network=None))
 objective = ht.TrustRegionObjective(actor, critic)
 optimizer = ht.TrustRegionOptimizer(objective.trainable_params, max_divergence=0.02)
@@ -30,16 +33,9 @@ rows, critic_rows = ht.RowSampler(), ht.RowSampler(1024, uniform_share=1.0)
 for _ in range(25):
     with torch.no_grad():
         relabelled = prepare(env.rollout(BITS, actor))
-    mine = rows(relabelled)
-    mine["importance_weight"] /= processes  # each process has made its own weights add up to 1
-    optimizer.step(objective.problem(mine, process_group=dist.group.WORLD))
+    optimizer.step(objective.problem(rows(relabelled), process_group=group))
     for minibatch in critic_rows.draws(relabelled, 10):
-        critic_optimizer.zero_grad()
-        objective.loss_critic(minibatch).backward()
-        for parameter in critic.parameters():
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= processes
-        critic_optimizer.step()
+        descend(critic_optimizer, objective.loss_critic(minibatch) / processes, group)
 
 for parameter in [*actor.parameters(), *critic.parameters()]:  # they never parted
     others = [torch.empty_like(parameter) for _ in range(processes)]

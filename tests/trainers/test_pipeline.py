@@ -20,6 +20,7 @@ from torchrl_htrpo import (
 )
 from torchrl_htrpo.modules import CategoricalHead
 from torchrl_htrpo.trainers import HindsightPipeline, HTRPOTrainer, hindsight_pipeline
+from torchrl_htrpo.trainers.pipeline import check_group
 
 
 def test_it_is_the_transforms_one_after_another_with_one_discount():
@@ -67,3 +68,15 @@ def test_the_trainer_refuses_a_composition_with_two_discounts(tmp_path):
             env, actor, critic, env.task(), horizon=4, total_steps=32, directory=tmp_path / "run", pipeline=pipeline
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_that_sums_over_other_processes_is_refused():
+    env = BitFlipEnv(4, num_envs=2, seed=0)
+    actor, critic, group = make_actor(CategoricalHead(4), 8, (8,)), make_critic(8, (8,)), object()
+    goals = HGFGoalSampler(5, process_group=group)
+    whole = hindsight_pipeline(actor, critic, env.task(), goals=goals, process_group=group)
+    check_group("HTRPOTrainer", whole, group)
+    with pytest.raises(ValueError, match=r"HTRPOTrainer: process_group must be the same.*CumulativeGoalRatio"):
+        check_group("HTRPOTrainer", hindsight_pipeline(actor, critic, env.task(), goals=goals), group)
+    with pytest.raises(ValueError, match=r"got \['HGFGoalSampler', 'CumulativeGoalRatio'\]"):
+        check_group("HTRPOTrainer", whole, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -11,9 +12,11 @@ from torchrl import torchrl_logger
 
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal
+from torchrl_htrpo.distributed import Group, all_max, all_sum
 from torchrl_htrpo.envs.goal import GoalTask
 
 _COLLAPSED = 1.5
+_OF_A_PROCESS = ("weight", "squares", "live", "rows", "solved", "pairs")
 
 
 class HindsightMetrics:
@@ -24,6 +27,7 @@ class HindsightMetrics:
 
     Args:
         task: its success criterion decides which steps reach their goal.
+        process_group: processes with other trajectories. Effective numbers and goals are those of all of them.
 
     Example:
         >>> from tensordict import TensorDict
@@ -36,8 +40,8 @@ class HindsightMetrics:
         (3.0, 1.0)
     """
 
-    def __init__(self, task: GoalTask) -> None:
-        self.task = task
+    def __init__(self, task: GoalTask, process_group: Group = None) -> None:
+        self.task, self.process_group = task, process_group
         self.warned: set[str] = set()
 
     def __call__(self, batch: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
@@ -53,25 +57,31 @@ class HindsightMetrics:
         return self.report(self.sums(batch), status)
 
     def sums(self, batch: TensorDictBase) -> TensorDict:
-        """Sums over a batch ``[G, *B, T]`` or over some of its goals; those of parts add up."""
+        """Sums over a batch ``[G, *B, T]`` or over some of its goals; those of parts add up.
+
+        ``live`` is the number of live rows of this process.
+        """
         mask, weight = validity(batch), batch.get(("hindsight", "weight"))
         live, solved = by_goal(mask), (self.task.success(batch) & mask).any(-1)
-        trajectories, steps = _effective(by_goal(batch.get("importance_weight")), live)
+        trajectories, steps = _effective(by_goal(batch.get("importance_weight")), live, self.process_group)
+        count = partial(torch.full, (), device=mask.device)
         return TensorDict(
             weight=weight.sum(),
             squares=weight.square().sum(),
             live=mask.to(weight.dtype).sum(),
-            rows=torch.tensor(mask.numel()),
+            rows=count(mask.numel()),
             solved=solved.float().sum(),
-            pairs=torch.tensor(solved.numel()),
-            slots=torch.tensor(len(live)),
-            goals=live.flatten(1).any(-1).sum(),
+            pairs=count(solved.numel()),
+            slots=count(len(live)),
+            goals=all_max(live.flatten(1).any(-1), self.process_group).sum(),
             trajectories=trajectories,
             steps=steps,
         )
 
     def report(self, sums: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
         """Compute the metrics from :meth:`sums` of a batch; see :meth:`__call__`."""
+        added = {name: all_sum(sums[name], self.process_group) for name in _OF_A_PROCESS}
+        sums = sums.copy().update(added)
         figures = {
             "ess": torch.where(sums["squares"] > 0, sums["weight"].square() / sums["squares"], 0),
             "live_share": sums["live"] / sums["rows"],
@@ -110,10 +120,12 @@ def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
     return count / steps.clamp_min(1)
 
 
-def _effective(weight: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
+def _effective(weight: Tensor, live: Tensor, process_group: Group = None) -> tuple[Tensor, Tensor]:
     """Effective numbers of trajectories, summed, and the number of pairs of goal and step that have weight."""
     weight = torch.where(live, weight, 0).double()
-    weight = weight / weight.amax(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
-    squares = weight.square().sum(1)
-    count = weight.sum(1).square() / squares.clamp_min(1)  # the largest is 1 where any weight is above 0
+    most = all_max(weight.amax(1, keepdim=True), process_group)
+    weight = weight / most.clamp_min(torch.finfo(weight.dtype).tiny)
+    squares = all_sum(weight.square().sum(1), process_group)
+    total = all_sum(weight.sum(1), process_group)
+    count = total.square() / squares.clamp_min(1)  # the largest is 1 where any weight is above 0
     return count.sum(), (squares > 0).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
 from torchrl_htrpo.batch.mask import beyond_end
+from torchrl_htrpo.distributed import Group, all_mean, size_of
 from torchrl_htrpo.envs.goal import GoalTask, first
 from torchrl_htrpo.evaluation.statistics import success_interval
 from torchrl_htrpo.modules.actor_check import check_actor
@@ -153,6 +154,22 @@ def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
         length=_mean(_steps_to_success(success, length)),
         episodes=count,
     )
+
+
+def over_processes(found: Evaluation, group: Group) -> Evaluation:
+    """Results of the episodes of all processes, of which each has run equally many.
+
+    Args:
+        found: the results of this process.
+        group: the processes.
+    """
+    if group is None:
+        return found
+    means = all_mean(found.metrics(), group)
+    episodes = found.episodes * size_of(group)
+    low, high = success_interval(round(means["success"] * episodes), episodes)
+    kept = {name: means[name] for name in ("success", "success_last", "episode_return", "length")}
+    return replace(found, success_low=low, success_high=high, episodes=episodes, **kept)
 
 
 def _steps_to_success(success: Tensor, length: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
+from torchrl_htrpo.distributed import Group, all_max, all_sum, refuse_different
 from torchrl_htrpo.hindsight.functional import cumulative_log_ratio, trajectory_weights
 from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob
 
@@ -60,13 +61,16 @@ class CumulativeGoalRatio(BatchTransform):
             multiplies by :math:`(1-\gamma)/\lambda` with :math:`\lambda = N_\tau N_g`, the number of trajectories times
             that of goals, of those with any live step.
         chunk_size: rows evaluated together; bounds the memory.
+        process_group: processes with other trajectories of the same batch, under the same goals and of the same ``T``.
+            Sums over trajectories and the total weight are sums over all processes.
 
     Raises:
         KeyError: if an entry is missing.
         TypeError: if the actor has no distribution.
         ValueError: if ``finished`` or the normalisation is unknown, ``gamma`` outside [0, 1] (or 1 in the paper's
-            units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, or one
-            of a live step is not finite (a check of values; the optimizer's status reports it too).
+            units, whose factor :math:`1-\gamma` leaves no weight), the actor writes several log-probabilities, one of a
+            live step is not finite (a check of values; the optimizer's status reports it too), or processes have
+            different numbers of goals or steps.
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -90,6 +94,7 @@ class CumulativeGoalRatio(BatchTransform):
         finished: Finished = "exclude",
         normalization: Normalization = "mean",
         chunk_size: int = 8192,
+        process_group: Group = None,
     ) -> None:
         check_log_prob(self, actor)
         if normalization not in get_args(Normalization):
@@ -109,6 +114,7 @@ class CumulativeGoalRatio(BatchTransform):
         self.checked_exploration = False
         self.gamma, self.weighted, self.per_decision = gamma, weighted, per_decision
         self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
+        self.process_group = process_group
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -122,6 +128,7 @@ class CumulativeGoalRatio(BatchTransform):
         key = self.actor.log_prob_keys[0]
         (original,) = self._require(tensordict, key)
         live = validity(tensordict)
+        refuse_different(self, "goals and steps", (live.shape[0], live.shape[-1]), self.process_group)
         self._refuse_non_finite(key, original, live)
         self._warn_if_greedy(tensordict[0], original[0])
         rows = tensordict.select(*self.actor.in_keys, *self.actor.dist_sample_keys)
@@ -165,7 +172,7 @@ class CumulativeGoalRatio(BatchTransform):
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
         included = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "include" else mask
-        weight = trajectory_weights(total, mask, included) if self.weighted else plain
+        weight = trajectory_weights(total, mask, included, self.process_group) if self.weighted else plain
         return weight.reshape(log_ratio.shape)
 
     def totals(self, tensordict: TensorDictBase) -> TensorDict:
@@ -173,9 +180,10 @@ class CumulativeGoalRatio(BatchTransform):
         live, weight = validity(tensordict), tensordict.get("importance_weight")
         if self.normalization == "paper":
             episode = by_goal(live).any(-1)
-            return TensorDict(goals=episode.any(1).sum(), trajectories=episode.sum(0))
+            goals = all_max(episode.any(1), self.process_group).sum()
+            return TensorDict(goals=goals, trajectories=episode.sum(0))
         expected = weight if self.weighted else live.to(weight.dtype) * self._discount(weight)
-        return TensorDict(weight=expected.sum())
+        return TensorDict(weight=all_sum(expected.sum(), self.process_group))
 
     def normalize(self, tensordict: TensorDictBase, totals: TensorDictBase) -> TensorDictBase:
         """Divide weights from :meth:`weigh` by the totals of their batch, in place.
@@ -189,7 +197,8 @@ class CumulativeGoalRatio(BatchTransform):
         """
         weight = tensordict.get("importance_weight")
         if self.normalization == "paper":
-            total = ((totals["trajectories"] > 0).sum() * totals["goals"]).clamp_min(1)
+            trajectories = all_sum((totals["trajectories"] > 0).sum(), self.process_group)
+            total = (trajectories * totals["goals"]).clamp_min(1)
         else:
             total = totals["weight"].clamp_min(torch.finfo(weight.dtype).tiny)
         return tensordict.set("importance_weight", weight / total)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from torchrl_htrpo.batch.mask import beyond_end
+from torchrl_htrpo.distributed import Group, all_max, all_sum
 
 _PAIRS = 1 << 24  # distances computed together; bounds the memory
 
@@ -204,13 +205,16 @@ def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = T
     return log_ratio.cumsum(-1) if per_decision else log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
 
 
-def trajectory_weights(log_ratio: Tensor, live: Tensor, included: Tensor | None = None) -> Tensor:
+def trajectory_weights(
+    log_ratio: Tensor, live: Tensor, included: Tensor | None = None, process_group: Group = None
+) -> Tensor:
     r"""Weighted importance sampling: :math:`w_{j,i,t} = \rho_{j,i,t} / \sum_{i'} \rho_{j,i',t}` (eqs. 79, 80).
 
     Args:
         log_ratio: cumulative log-ratio ``[G, N, T]``.
         live: ``[G, N, T]``.
         included: which trajectories are in the sum ``[G, N, T]``; default: the live ones.
+        process_group: processes with other trajectories, which are in the sum too.
 
     Returns:
         Weights ``[G, N, T]``, zero on dead steps: for each (goal, step) they sum to 1 over the trajectories that count,
@@ -221,6 +225,17 @@ def trajectory_weights(log_ratio: Tensor, live: Tensor, included: Tensor | None 
         tensor([0.5000, 0.5000])
     """
     included = live if included is None else included
-    weights = torch.softmax(log_ratio.masked_fill(~included, -torch.inf), dim=1)
+    masked = log_ratio.masked_fill(~included, -torch.inf)
+    if process_group is None:
+        weights = torch.softmax(masked, dim=1)
+    else:
+        weights = (masked - _all_logsumexp(masked.logsumexp(1, keepdim=True), process_group)).exp()
     # If all trajectories are impossible so far, the softmax is NaN: set 0. A NaN of the input stays NaN.
     return torch.where(live & (log_ratio != -torch.inf), weights, 0)
+
+
+def _all_logsumexp(local: Tensor, group: Group) -> Tensor:
+    """The logarithm of the sum over processes of ``exp(local)``."""
+    most = all_max(local, group)
+    most = torch.where(most == -torch.inf, 0, most)  # no process has a term
+    return most + all_sum((local - most).exp(), group).log()

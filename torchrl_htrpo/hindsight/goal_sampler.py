@@ -12,6 +12,7 @@ from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
+from torchrl_htrpo.distributed import Group, all_cat, from_first
 from torchrl_htrpo.envs.goal import ReachedFn
 from torchrl_htrpo.hindsight.functional import distinct
 
@@ -29,6 +30,8 @@ class GoalSampler(BatchTransform):
             the trajectory that achieved them: they need no action. Default: skip none.
         achieved_goal: key of the achieved goal, read under ``"next"`` (and at the root for ``skip_held``).
         desired_goal: key of the original goal.
+        process_group: processes with other trajectories of the same batch. Shared goals are chosen among those that
+            the trajectories of all processes achieve.
 
     Raises:
         KeyError: if a goal is missing.
@@ -41,7 +44,9 @@ class GoalSampler(BatchTransform):
         skip_held: ReachedFn | None = None,
         achieved_goal: NestedKey = "achieved_goal",
         desired_goal: NestedKey = "desired_goal",
+        process_group: Group = None,
     ) -> None:
+        self.process_group = process_group
         self.achieved_goal, self.desired_goal = achieved_goal, desired_goal
         self.next_achieved_goal: NestedKey = unravel_key(("next", achieved_goal))
         self.skip_held = skip_held
@@ -59,7 +64,7 @@ class GoalSampler(BatchTransform):
         self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
         self._refuse_non_finite(self.desired_goal, desired, valid)
         eligible = valid & ~self._held(tensordict, achieved)
-        originals = _of_trajectories(desired[..., 0, :].reshape(-1, desired.shape[-1]), valid[..., 0].reshape(-1))
+        originals = self._originals(desired[..., 0, :].reshape(-1, desired.shape[-1]), valid[..., 0].reshape(-1))
         goals, exists = self.goals_of(achieved, eligible, originals)
         out = tensordict.copy()
         out.set(HINDSIGHT_GOAL, goals)
@@ -82,6 +87,10 @@ class GoalSampler(BatchTransform):
         """
         raise NotImplementedError
 
+    def _originals(self, goals: Tensor, exists: Tensor) -> Tensor:
+        """The original goals ``[K, d_g]`` to choose by, where some rows of the batch are padding."""
+        return _of_trajectories(goals, exists)
+
     def _held(self, tensordict: TensorDictBase, achieved: Tensor) -> Tensor:
         if self.skip_held is None:
             return torch.zeros(tensordict.batch_size, dtype=torch.bool, device=achieved.device)
@@ -98,7 +107,8 @@ def _of_trajectories(goals: Tensor, exists: Tensor) -> Tensor:
 class SharedGoalSampler(GoalSampler):
     """Base class: one set of goals, chosen among the achieved goals of the whole batch and shared by all trajectories.
 
-    The written goals are expanded views: they take the memory of one set. Subclasses implement :meth:`choose`.
+    The written goals are expanded views: they take the memory of one set. Subclasses implement :meth:`choose`. Over
+    several processes, each gets the candidates of all, and the choice of the first process holds for all.
 
     Args:
         **kwargs: see :class:`GoalSampler`.
@@ -114,8 +124,13 @@ class SharedGoalSampler(GoalSampler):
 
     def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`GoalSampler.goals_of`."""
-        chosen, exists = self.choose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
+        candidates = all_cat(achieved.reshape(-1, achieved.shape[-1]), self.process_group)
+        valid = all_cat(eligible.reshape(-1), self.process_group)
+        chosen, exists = (from_first(part, self.process_group) for part in self.choose(candidates, valid, goals))
         return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
+
+    def _originals(self, goals: Tensor, exists: Tensor) -> Tensor:
+        return super()._originals(all_cat(goals, self.process_group), all_cat(exists, self.process_group))
 
 
 class UniformGoalSampler(SharedGoalSampler):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrl_htrpo._errors import count, number
+from torchrl_htrpo.distributed import Group, all_sum
 
 
 class RunningNormalizer(nn.Module):
@@ -48,20 +49,21 @@ class RunningNormalizer(nn.Module):
         return standard if self.clip is None else standard.clamp(-self.clip, self.clip)
 
     @torch.no_grad()
-    def update(self, x: Tensor, mask: Tensor | None = None) -> None:
+    def update(self, x: Tensor, mask: Tensor | None = None, process_group: Group = None) -> None:
         """Update the statistics with new inputs (parallel variance formula, in float64).
 
         Args:
             x: ``[*B, size]``. Inputs that are not finite are skipped: one would corrupt the statistics permanently.
             mask: booleans ``[*B]``: the inputs to use. Default: all.
+            process_group: processes with other inputs; the statistics are of the inputs of all.
         """
         rows = x.reshape(-1, x.shape[-1]).double()
         counted = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask.reshape(-1)
         rows, counted = torch.where(counted.unsqueeze(-1), rows, 0), counted.unsqueeze(-1)
-        count, old = counted.sum(), self.count.double()
+        count, old = all_sum(counted.sum(), process_group), self.count.double()
         total = old + count
-        mean = rows.sum(0) / count.clamp_min(1)
-        squares = ((rows - mean).square() * counted).sum(0)
+        mean = all_sum(rows.sum(0), process_group) / count.clamp_min(1)
+        squares = all_sum(((rows - mean).square() * counted).sum(0), process_group)
         shift = mean - self.mean
         pooled = (self.variance * old + squares + shift.square() * old * count / total) / total
         self.variance.copy_(torch.where(count > 0, pooled, self.variance))
@@ -95,8 +97,10 @@ class GoalNormalizer(nn.Module):
         """Standardise and concatenate ``observation`` ``[*B, d_o]`` and ``goal`` ``[*B, d_g]``: ``[*B, d_o + d_g]``."""
         return torch.cat((self.observation(observation), self.goal(goal)), -1)
 
-    def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
+    def update(
+        self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None, process_group: Group = None
+    ) -> None:
         """Update the statistics with observations ``[*B, d_o]`` and goals ``[*B, d_g]`` (achieved and desired)."""
-        self.observation.update(observation, mask)
+        self.observation.update(observation, mask, process_group)
         for goal in goals:
-            self.goal.update(goal, mask)
+            self.goal.update(goal, mask, process_group)

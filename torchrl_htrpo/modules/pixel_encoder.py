@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.modules.normalizer import RunningNormalizer
 
 
@@ -54,11 +55,13 @@ class PixelGoalEncoder(nn.Module):
         """Encode pictures ``[*B, C, H, W]``, or their indices ``[*B]`` (int64), and concatenate goals."""
         return torch.cat((self._features(observation, goal.dtype), self.goal(goal)), -1)
 
-    def update(self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None) -> None:
+    def update(
+        self, observation: Tensor, *goals: Tensor, mask: Tensor | None = None, process_group: Group = None
+    ) -> None:
         """Update the statistics of goals ``[*B, d_g]``; pictures have none."""
         if isinstance(self.goal, RunningNormalizer):
             for goal in goals:
-                self.goal.update(goal, mask)
+                self.goal.update(goal, mask, process_group)
 
     def remember(self, pictures: Tensor) -> None:
         """Store the pictures ``[U, C, H, W]`` that indices refer to."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.distributed as dist
 from tensordict import NestedKey, TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torchrl.objectives import LossModule, distance_loss
 from torchrl_htrpo._errors import count, refusal, require
 from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.checks import may_wait
+from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 
@@ -119,7 +119,7 @@ class TrustRegionObjective(LossModule):
         tensordict: TensorDictBase,
         curvature_rows: TensorDictBase | None = None,
         *,
-        process_group: dist.ProcessGroup | None = None,
+        process_group: Group = None,
     ) -> TrustRegionProblem:
         """Create the constrained problem of a batch, as functions of the trainable parameters.
 

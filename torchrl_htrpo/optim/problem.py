@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from tensordict import TensorDictBase
 from torch import Tensor
+
+from torchrl_htrpo.distributed import Group, all_sum_, largest
 
 TermFn = Callable[[TensorDictBase], tuple[Tensor, Tensor]]
 ResidualFn = Callable[[TensorDictBase], Tensor]
@@ -41,18 +42,19 @@ class TrustRegionProblem:
 
     terms: Sequence[TermFn]
     residuals: Sequence[tuple[ResidualFn, Tensor]] = ()
-    process_group: dist.ProcessGroup | None = None
+    process_group: Group = None
     curvature_terms: Sequence[TermFn] = ()
 
     @property
     def empty(self) -> bool:
-        """Whether there are no rows; another process may have some."""
-        return not self.terms and self.process_group is None
+        """Whether no process has rows."""
+        return not largest(len(self.terms), self.process_group)
 
     @property
     def weightless(self) -> bool:
-        """Whether there are residuals and all their weights are 0."""
-        return bool(self.residuals) and not any(weight.any() for _, weight in self.residuals)
+        """Whether there are residuals and all their weights are 0, on all processes."""
+        weighted = largest(sum(bool(weight.any()) for _, weight in self.residuals), self.process_group)
+        return bool(largest(len(self.residuals), self.process_group)) and not weighted
 
     @torch.no_grad()
     def values(self, params: TensorDictBase) -> tuple[float, float]:
@@ -97,9 +99,7 @@ class TrustRegionProblem:
 
     def all_reduce_(self, *parts: Tensor) -> None:
         """Sum tensors over the processes, in place."""
-        if self.process_group is not None:
-            for part in parts:
-                dist.all_reduce(part, group=self.process_group)
+        all_sum_(parts, self.process_group)
 
     def _total(self, pairs: list[Tensor], params: TensorDictBase) -> tuple[float, float]:
         total = torch.zeros(2, dtype=torch.float64, device=_device(params))

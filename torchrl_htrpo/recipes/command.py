@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from torchrl_htrpo.recipes import torchrun
 from torchrl_htrpo.recipes.settings import HERConfig, HTRPOConfig, TRPOConfig, lasting, register
 
 CONF = Path(__file__).parent / "conf"
@@ -25,22 +26,27 @@ FETCH_TASKS = ("reach", "push", "slide", "pick_and_place")
 GYMNASIUM_ID = re.compile(r"[\w:/.-]+-v\d+")
 
 
-def run_recipe(name: str, train: Callable[[DictConfig], str]) -> None:
+def run_recipe(name: str, train: Callable[[DictConfig], str], *, together: bool = False) -> None:
     """Run a recipe with the overrides of the command line.
 
     Args:
         name: of the recipe and of its folder of configurations.
         train: trains as configured and returns the last line to print.
+        together: whether torchrun may start several processes of it.
     """
-    arguments = sys.argv[1:]
+    arguments = torchrun.arguments_of_process(name, sys.argv[1:], together)
+    sys.argv[1:] = arguments
     if name in SCHEMAS:
         refuse_unknown_keys(name, arguments)
     register_tasks(arguments)
 
     def job(cfg: DictConfig) -> None:
-        made = name in SCHEMAS  # evaluate and play run where they are
+        first = torchrun.rank() == 0
+        made = first and name in SCHEMAS  # evaluate and play run where they are
         with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)) if made else nullcontext():
-            print(train(cfg))  # noqa: T201
+            result = torchrun.recorded(train)(cfg)
+            if first:
+                print(result)  # noqa: T201
 
     hydra.main(version_base="1.3", config_path=str(CONF / name), config_name=name)(job)()
 

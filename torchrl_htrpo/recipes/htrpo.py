@@ -3,6 +3,7 @@
     python recipes/htrpo.py task=reach
     python recipes/htrpo.py task=bitflip env.num_bits=16 seed=3
     python recipes/htrpo.py task=push system=trpo
+    torchrun --nproc-per-node 2 recipes/htrpo.py task=push
 
 What a configuration builds is here, how it trains in :class:`~torchrl_htrpo.trainers.HTRPOTrainer`. The run's folder
 gets checkpoints, ``metrics.csv`` and a learning curve; the last line printed is machine-readable.
@@ -21,6 +22,8 @@ from torch import nn
 from torchrl.envs import EnvBase, ExplorationType
 from torchrl.modules import ValueOperator
 
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.distributed import Group, rank_of, seed_of, size_of
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.modules import (
     PixelGoalEncoder,
@@ -35,37 +38,44 @@ from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.recipes.single_env import make_env
+from torchrl_htrpo.recipes.torchrun import process_group
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
 
 
 def main() -> None:
     """Train, configured by the command line."""
-    run_recipe("htrpo", train)
+    run_recipe("htrpo", train, together=True)
 
 
 def train(cfg: DictConfig) -> str:
     """Train with a configuration; return the result as one line."""
-    return build(cfg).train()
+    with process_group(cfg.device, cfg.process_timeout) as group:
+        return build(cfg, group).train()
 
 
-def build(cfg: DictConfig) -> HTRPOTrainer:
-    """Create the trainer of a configuration."""
+def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
+    """Create the trainer of a configuration, on this process of a group."""
     validate(cfg, HTRPOConfig)
+    loop = loop_settings(cfg)
+    cfg = share_environments(cfg, group)
     seed_everything(cfg.seed)
     if cfg.onednn and torch.device(cfg.device).type == "cpu":
         use_onednn()
-    env, exam = (instantiate(cfg.env, seed=cfg.seed + offset) for offset in (0, 10_000))
+    env, exam = (instantiate(cfg.env, seed=seed_of(cfg.seed + offset, group)) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
     actor, critic = make_networks(cfg, env)
+    if rank_of(group):
+        seed_everything(seed_of(cfg.seed, group))  # the same networks, but other actions
     pipeline = hindsight_pipeline(
         actor,
         critic,
         task,
         gamma=cfg.gamma,
-        goals=instantiate(cfg.goals)(skip_held=task.reached if cfg.skip_held_goals else None),
+        goals=instantiate(cfg.goals)(skip_held=task.reached if cfg.skip_held_goals else None, process_group=group),
         advantage=instantiate(cfg.advantage),
         chunk_size=cfg.chunk_rows,
         goal_block=cfg.goal_block,
+        process_group=group,
         weighted=cfg.weighted,
         per_decision=cfg.per_decision,
         finished=cfg.finished,
@@ -90,12 +100,22 @@ def build(cfg: DictConfig) -> HTRPOTrainer:
         replay_batches=cfg.replay_batches,
         warmup_steps=cfg.warmup_steps,
         estimates=instantiate(cfg.estimates),
-        evaluator=make_evaluator(cfg, exam, task),
-        **loop_settings(cfg),
+        evaluator=make_evaluator(cfg, exam, task, group),
+        process_group=group,
+        **loop,
     )
 
 
-def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
+def share_environments(cfg: DictConfig, group: Group) -> DictConfig:
+    """The configuration of a process, with its share of the environments."""
+    if cfg.num_envs % size_of(group):
+        raise ValueError(refusal(cfg.name, "num_envs", f"a multiple of the {size_of(group)} processes", cfg.num_envs))
+    shared = cfg.copy()
+    shared.num_envs = cfg.num_envs // size_of(group)
+    return shared
+
+
+def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask, group: Group = None) -> Evaluator:
     """Create the evaluator of a configuration."""
     return Evaluator(
         env,
@@ -108,7 +128,8 @@ def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask) -> Evaluator:
         seed=cfg.seed + 10_000,
         target=cfg.target_success,
         metric=cfg.target_metric,
-        film=make_env(cfg, cfg.seed + 20_000, draw=True) if cfg.gif else None,
+        film=make_env(cfg, cfg.seed + 20_000, draw=True) if cfg.gif and rank_of(group) == 0 else None,
+        process_group=group,
     )
 
 

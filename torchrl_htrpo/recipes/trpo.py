@@ -30,6 +30,7 @@ from torchrl_htrpo.modules import RunningNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.settings import TRPOConfig, validate
+from torchrl_htrpo.records.follower import Follower
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers import Trainer, descend, seed_everything
 from torchrl_htrpo.trainers.base import Metrics, check_divergence
@@ -123,7 +124,7 @@ class TRPOTrainer(Trainer):
         """Whether the budget is used; the last batch may exceed it."""
         return steps >= self.total_steps
 
-    def make_run(self) -> Run:
+    def make_run(self) -> Run | Follower:
         """Create the record of the run, with the last return as its headline."""
         run = super().make_run()
         run.progress["episode_return"] = float("nan")

@@ -16,7 +16,7 @@ from torchrl.data import ReplayBuffer
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.records.sealed import DamagedCheckpoint, check_seal
+from torchrl_htrpo.records.sealed import DamagedCheckpoint, SealedCheckpoint, check_seal
 
 
 class EnvRandomness:
@@ -176,6 +176,44 @@ def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
     if found := differences(there, here):
         expected = "of the same configuration and versions"
         raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, "; ".join(found)))
+
+
+# Components whose state belongs to a process: random states, and stored batches of its environments.
+OF_A_PROCESS = frozenset({"env", "rng", "replay"})
+
+
+def load_newest(checkpoint: SealedCheckpoint, directory: Path, here: Mapping[str, Any], processes: int) -> bool:
+    """Load the newest intact checkpoint of a run; from another number of processes, all but what belongs to one.
+
+    Args:
+        checkpoint: the components to load.
+        directory: the run's folder.
+        here: ``config`` and ``versions`` of the run that would go on.
+        processes: how many train together.
+
+    Returns:
+        Whether it is of as many processes.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        DamagedCheckpoint: if none is intact.
+        ValueError: if it is of another configuration or of other versions, or if it is of another number of processes
+            and holds batches that belong to them.
+    """
+    path = intact_checkpoint(directory)
+    refuse_differences(path, here)
+    there = Checkpoint.manifest(path)["metadata"].get("processes", 1)
+    if there == processes:
+        checkpoint.load(path)
+        return True
+    if "replay" in checkpoint.components:
+        expected = f"{there}, as when {path.name} was saved, since its stored batches belong to those processes"
+        raise ValueError(refusal("Run", "processes", expected, processes))
+    checkpoint.load(path, components=checkpoint.components.keys() - OF_A_PROCESS)
+    torchrl_logger.warning(
+        f"Run: {processes} processes continue a run of {there}: the random numbers, so the episodes, are new ones"
+    )
+    return False
 
 
 def sweep(directory: Path) -> None:

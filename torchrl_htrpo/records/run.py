@@ -24,8 +24,7 @@ from tqdm import tqdm
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.records.checkpoints import (
     checkpoints_of,
-    intact_checkpoint,
-    refuse_differences,
+    load_newest,
     set_damaged_aside,
     stored_checkpoints,
     sweep,
@@ -62,6 +61,7 @@ class Run:
         config: the configuration that must not change when a run resumes, as JSON values.
         settings: the whole configuration, for ``run.json`` and :func:`~torchrl_htrpo.records.trusted.load_config`.
             Default: ``config``.
+        processes: how many train together.
 
     Example:
         >>> import tempfile, torch
@@ -83,6 +83,7 @@ class Run:
         headline: str = "eval/success",
         config: Mapping[str, object] | None = None,
         settings: Mapping[str, object] | None = None,
+        processes: int = 1,
     ) -> None:
         check_name(name)
         check_backend(self, backend)
@@ -91,7 +92,8 @@ class Run:
         self.settings = self.identity["config"] if settings is None else dict(settings)
         self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "episodes": 0}
         self.progress |= {"success": -1.0, "success_last": -1.0}
-        self.checkpoint = SealedCheckpoint(rng=GlobalRNGState(), progress=self.progress, **components)
+        entries = {"rng": GlobalRNGState(), "progress": self.progress, **components}
+        self.checkpoint, self.processes, self.same_processes = SealedCheckpoint(**entries), processes, True
         self.rotation = checkpoints_of(directory)
         self.loggers: list[Logger] = []
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
@@ -136,9 +138,7 @@ class Run:
         with self._closed_on_error():
             if stored_checkpoints(self.directory):
                 self._lock.acquire()
-            path = intact_checkpoint(self.directory)
-            refuse_differences(path, self.identity)
-            self.checkpoint.load(path)
+            self.same_processes = load_newest(self.checkpoint, self.directory, self.identity, self.processes)
             set_damaged_aside(self.directory)
             steps = self._start(int(self.progress["steps"]))
             self.bar.update(steps)
@@ -240,9 +240,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint atomically; keep the last two, and the one with the best evaluation."""
         success = self.progress["success"] if self._examined else -1.0
-        self.rotation.save(
-            self.checkpoint, step=int(self.progress["steps"]), metadata={**self.identity, "success": success}
-        )
+        metadata = {**self.identity, "processes": self.processes, "success": success}
+        self.rotation.save(self.checkpoint, step=int(self.progress["steps"]), metadata=metadata)
         self._saved = self.progress["steps"]
 
     @property

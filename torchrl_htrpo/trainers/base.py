@@ -21,12 +21,25 @@ from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo.distributed import (
+    Group,
+    all_sum_,
+    largest,
+    rank_of,
+    refuse_different,
+    roll_call,
+    seed_of,
+    size_of,
+    watch_of,
+)
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard, guarded
 from torchrl_htrpo.evaluation.video import write_gif
 from torchrl_htrpo.modules import check_actor
 from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
+from torchrl_htrpo.records.follower import Follower
 from torchrl_htrpo.records.loggers import check_backend
+from torchrl_htrpo.records.process_states import ProcessStates, with_states_of_all
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
 
@@ -44,8 +57,8 @@ class Trainer:
     Args:
         env: the training environment; closed at the end.
         actor: the policy.
-        total_steps: environment steps in all. No batch goes beyond them.
-        batch_steps: environment steps of an iteration.
+        total_steps: environment steps in all, of all processes. No batch goes beyond them.
+        batch_steps: environment steps of an iteration, of all processes.
         directory: the run's folder.
         collecting_actor: the policy that collects, with exploration. Default: ``actor``.
         evaluator: evaluates the policy. Default: no evaluation.
@@ -56,10 +69,12 @@ class Trainer:
         config: the configuration that must not change when the run resumes, as JSON values.
         settings: the whole configuration, for ``run.json``. Default: ``config``.
         resume: resume the run in ``directory``.
+        process_group: processes that train together, each with its share of the environments. The first one writes the
+            records; all begin with its networks.
 
     Raises:
-        ValueError: if ``total_steps`` is less than one batch, the logger is unknown, or the policy's actions do not fit
-            the environment.
+        ValueError: if ``total_steps`` is less than one batch, the logger is unknown, the policy's actions do not fit
+            the environment, or processes have different numbers of environments.
         ModuleNotFoundError: naming the extra that the logger needs.
     """
 
@@ -83,6 +98,7 @@ class Trainer:
         config: Mapping[str, object] | None = None,
         settings: Mapping[str, object] | None = None,
         resume: bool = False,
+        process_group: Group = None,
     ) -> None:
         for argument, value in (("total_steps", total_steps), ("save_every", save_every)):
             count(self, argument, value)
@@ -90,6 +106,9 @@ class Trainer:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_backend(self, logger, video=evaluator is not None and evaluator.film is not None)
         check_actor(actor, env)
+        sizes = env.batch_size.numel(), total_steps, batch_steps
+        refuse_different(self, "environments, total_steps and batch_steps", sizes, process_group)
+        self.process_group, self._watch = process_group, watch_of(process_group)
         self.env, self.actor = guarded(env), actor
         self.total_steps, self.batch_steps = total_steps, batch_steps
         self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
@@ -100,7 +119,7 @@ class Trainer:
         self.collector = Collector(
             self.env,
             collecting_actor or actor,
-            frames_per_batch=batch_steps,
+            frames_per_batch=batch_steps // size_of(process_group),
             total_frames=-1,
             env_device=env.device,
             policy_device=self.device,
@@ -125,11 +144,13 @@ class Trainer:
         """Whether the budget is used after a number of steps."""
         return steps + self.batch_steps > self.total_steps
 
-    def make_run(self) -> Run:
-        """Create the record of this run."""
-        return Run(
-            self.directory, self.total_steps, components=self.components(), headline=self.headline, **self._record
-        )
+    def make_run(self) -> Run | Follower:
+        """Create the record of this run, or what a process has that writes none."""
+        components = with_states_of_all(self.components(), self.process_group)
+        self._states = [item for item in components.values() if isinstance(item, ProcessStates)]
+        kind = Run if rank_of(self.process_group) == 0 else Follower
+        settings = {"headline": self.headline, "processes": size_of(self.process_group), **self._record}
+        return kind(self.directory, self.total_steps, components=components, **settings)
 
     def result(self) -> str:
         """The result of the run as one machine-readable line."""
@@ -153,7 +174,7 @@ class Trainer:
     def train(self) -> str:
         """Train until the budget is used or the evaluator's target is reached; return :meth:`result`."""
         self.run = self.make_run()
-        steps = self.run.restore() if self.resume else self.run.begin()
+        steps = self._resume() if self.resume else self.run.begin()
         if not self.resume:
             steps = self.warm_up()
         batches = iter(self.collector)
@@ -162,16 +183,31 @@ class Trainer:
             for resource in (self.env, *([self.evaluator] if self.evaluator else [])):
                 stack.enter_context(closing(resource))
             stack.enter_context(self.run)
-            while not (last or self.run.stop):
+            while not (last or largest(bool(self.run.stop), self.process_group)):
                 with timeit("collect"):
                     batch = self.finite(next(batches))
-                steps += batch.numel()
+                roll_call(self._watch, "collect")
+                steps += batch.numel() * size_of(self.process_group)
                 last = self._iterate(batch, steps)
             if self.run.unsaved:  # a signal came
-                self.run.save()
+                self._save()
             if last and self.evaluator is not None:
                 self._film(self.evaluator)
         return self.result()
+
+    def _resume(self) -> int:
+        steps = self.run.restore()
+        refuse_different(self, "directory", (steps,), self.process_group)  # each must see the same checkpoint
+        if not self.run.same_processes:
+            seed = seed_of(torch.initial_seed() + steps, self.process_group)
+            seed_everything(seed % 2**32)
+            self.env.set_seed(seed % 2**32)
+        return steps
+
+    def _save(self) -> None:
+        for states in self._states:
+            states.gather()
+        self.run.save()
 
     def _iterate(self, batch: TensorDictBase, steps: int) -> bool:
         """Update, log, evaluate and save; return whether this was the last iteration."""
@@ -193,7 +229,7 @@ class Trainer:
         self.run.log(steps, metrics)
         self.run.show(**{name: metrics[key] for name, key in self.shown.items() if key in metrics})
         if last or self.run.iterations % self.save_every == 0:
-            self.run.save()
+            self._save()
         if evaluated or last:
             self.run.draw(final=last)
         return last
@@ -210,12 +246,13 @@ class Trainer:
         return self.evaluator is not None and self.evaluator.target_reached(found)
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group = None) -> None:
     """Take one gradient step on a loss; raise if the gradient has NaN or inf.
 
     Args:
         optimizer: holds the parameters.
         loss: a scalar.
+        process_group: processes with other terms of the loss; the step is on the sum of all.
 
     Raises:
         RuntimeError: if the gradient is not finite.
@@ -229,6 +266,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    all_sum_([parameter.grad for parameter in parameters if parameter.grad is not None], process_group)
     clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # an infinite bound: only compute the norm and check it
     optimizer.step()
 

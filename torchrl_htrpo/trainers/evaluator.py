@@ -12,9 +12,10 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType
 
 from torchrl_htrpo._errors import count, number
+from torchrl_htrpo.distributed import Group, roll_call, seed_of, size_of, watch_of
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.envs.adapters.finite_guard import guarded
-from torchrl_htrpo.evaluation.rollout import evaluate
+from torchrl_htrpo.evaluation.rollout import evaluate, over_processes
 from torchrl_htrpo.evaluation.video import check_drawable, record_frames
 
 
@@ -34,6 +35,7 @@ class Evaluator:
         target: stop the training when an evaluation reaches this success rate. Default: never.
         metric: the success rate that ``target`` is compared with: at any step, or at the last step.
         film: an environment that can be drawn, for a GIF at the end of the training. Default: no GIF.
+        process_group: processes that evaluate together, each its share of the episodes.
 
     Raises:
         ValueError: if a number is out of range.
@@ -59,7 +61,9 @@ class Evaluator:
     target: float | None = None
     metric: Literal["success", "success_last"] = "success"
     film: EnvBase | None = None
+    process_group: Group = None
     _env: EnvBase = field(init=False, repr=False)
+    _watch: Group = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("horizon", "every", "episodes", "final_episodes"):
@@ -68,6 +72,7 @@ class Evaluator:
             number(self, "target", self.target, 0, 1, above=True)
         if self.film is not None:
             check_drawable(self, self.film)
+        self._watch = watch_of(self.process_group)
         self._env = guarded(self.env)
 
     def is_due(self, iteration: int, last: bool) -> bool:
@@ -80,11 +85,13 @@ class Evaluator:
             self._env,
             actor,
             self.task,
-            episodes=self.final_episodes if last else self.episodes,
+            episodes=-(-(self.final_episodes if last else self.episodes) // size_of(self.process_group)),
             horizon=self.horizon,
-            seed=self.seed,
+            seed=seed_of(self.seed, self.process_group),
             exploration=self.exploration,
         )
+        roll_call(self._watch, "evaluate")
+        found = over_processes(found, self.process_group)
         return {f"eval/{name}": figure for name, figure in found.metrics().items()}
 
     def target_reached(self, metrics: Mapping[str, float]) -> bool:

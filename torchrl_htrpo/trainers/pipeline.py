@@ -12,6 +12,7 @@ from torchrl import timeit
 from torchrl.envs import Compose
 
 from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
 from torchrl_htrpo.objectives import GoalVTrace, StateValue
@@ -99,6 +100,23 @@ def check_discount(owner: object, pipeline: nn.Module) -> None:
         raise ValueError(refusal(owner, "gamma", "the same in all parts", found))
 
 
+def check_group(owner: object, pipeline: nn.Module, process_group: Group) -> None:
+    """Raise if a part of a pipeline sums over other processes than its trainer.
+
+    Args:
+        owner: who asks, for the message.
+        pipeline: whose modules with an attribute ``process_group`` are compared.
+        process_group: of the trainer.
+
+    Raises:
+        ValueError: naming the parts.
+    """
+    parts = [part for part in pipeline.modules() if getattr(part, "process_group", process_group) is not process_group]
+    if parts:
+        names = [type(part).__name__ for part in parts]
+        raise ValueError(refusal(owner, "process_group", "the same in all parts of the pipeline", names))
+
+
 def hindsight_pipeline(
     actor: ProbabilisticTensorDictSequential,
     critic: TensorDictModule,
@@ -109,6 +127,7 @@ def hindsight_pipeline(
     advantage: Callable[..., nn.Module] = GoalVTrace,
     chunk_size: int = 8192,
     goal_block: int | None = None,
+    process_group: Group = None,
     **ratio: Any,
 ) -> HindsightPipeline:
     """Create the transforms of HTRPO, all with the same discount.
@@ -124,6 +143,7 @@ def hindsight_pipeline(
         chunk_size: rows evaluated together; bounds the memory of the networks.
         goal_block: goals relabelled together; bounds the memory of the relabelled batch. The module then returns
             :class:`~torchrl_htrpo.trainers.GoalBlocks`. Default: all.
+        process_group: processes with other trajectories of the same batch. A sampler in ``goals`` needs it too.
         **ratio: for :class:`CumulativeGoalRatio` (``weighted``, ``per_decision``, ``finished``, ``normalization``).
 
     Returns:
@@ -140,9 +160,9 @@ def hindsight_pipeline(
     """
     hindsight = Compose(
         ShareStates(actor, critic),
-        goals or HGFGoalSampler(100, skip_held=task.reached),
+        goals or HGFGoalSampler(100, skip_held=task.reached, process_group=process_group),
         HindsightRelabel(task),
-        CumulativeGoalRatio(actor, gamma=gamma, chunk_size=chunk_size, **ratio),
+        CumulativeGoalRatio(actor, gamma=gamma, chunk_size=chunk_size, process_group=process_group, **ratio),
     )
     value = StateValue(critic, chunk_size=chunk_size)
     return HindsightPipeline(hindsight, value, advantage(gamma=gamma), goal_block=goal_block)

@@ -23,7 +23,7 @@ GoalTask = component(
 # What may change when a run resumes: how long, how evaluated, how shown. Threads and workers change no result.
 FREE = {"total_steps", "resume", "logger", "name", "gif", "target_success", "target_metric"}
 FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
-FREE |= {"num_threads", "num_workers", "timeout", "start_method"}
+FREE |= {"num_threads", "num_workers", "timeout", "start_method", "process_timeout"}
 
 
 class Exploration(StrEnum):
@@ -122,12 +122,13 @@ class HTRPOConfig(GoalRunConfig):
     goal_block: int | None = None  # goals relabelled together; bounds the memory at twice the evaluations; null: all
     estimates: dict[str, Any] = field(default_factory=dict)  # divergences to report after each step, by name
     eval_exploration: Exploration = Exploration.DETERMINISTIC  # MODE: of a mixture; RANDOM: sampled, where that is best
+    process_timeout: float = 1800.0  # processes of torchrun wait this long for one another [s]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block")
         within(self, 1, inf, "replay_batches", "batch_steps")
-        within(self, 0, inf, "max_divergence", above=True)
+        within(self, 0, inf, "max_divergence", "process_timeout", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
         within(self, 0, 1, "lmbda")
         episodes = self.num_envs * self.horizon

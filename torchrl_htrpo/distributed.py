@@ -1,0 +1,159 @@
+"""Sums, maxima and concatenations over the processes of a ``torch.distributed`` group.
+
+Every function takes a process group, or None for a single process; it then returns what it got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from torchrl_htrpo._errors import refusal
+
+Group = dist.ProcessGroup | None
+Number = TypeVar("Number", int, float)
+
+
+def rank_of(group: Group) -> int:
+    """The number of this process in the group, 0 for a single process."""
+    return 0 if group is None else dist.get_rank(group)
+
+
+def size_of(group: Group) -> int:
+    """The number of processes."""
+    return 1 if group is None else dist.get_world_size(group)
+
+
+def all_sum(values: Tensor, group: Group) -> Tensor:
+    """Sum a tensor over the processes; all must pass the same shape."""
+    return _reduced(values, group, dist.ReduceOp.SUM)
+
+
+def all_max(values: Tensor, group: Group) -> Tensor:
+    """The largest values of the processes, element by element; for booleans, whether any is true."""
+    if values.dtype is torch.bool and group is not None:
+        return _reduced(values.to(torch.uint8), group, dist.ReduceOp.MAX).bool()
+    return _reduced(values, group, dist.ReduceOp.MAX)
+
+
+def all_sum_(tensors: Sequence[Tensor], group: Group) -> None:
+    """Sum tensors of one dtype over the processes, in place, in one message."""
+    if group is None or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat, group=group)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def all_cat(values: Tensor, group: Group) -> Tensor:
+    """Concatenate tensors ``[n, *]`` of all processes along the first dimension; ``n`` may differ."""
+    if group is None:
+        return values
+    counts = [torch.zeros(1, dtype=torch.long, device=values.device) for _ in range(size_of(group))]
+    dist.all_gather(counts, torch.full_like(counts[0], len(values)), group=group)
+    sizes = [int(count) for count in counts]
+    dtype = torch.uint8 if values.dtype is torch.bool else values.dtype
+    padded = values.new_zeros((max(sizes), *values.shape[1:]), dtype=dtype)
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded, group=group)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).to(values.dtype)
+
+
+def from_first(values: Tensor, group: Group) -> Tensor:
+    """The tensor of the first process; all must pass the same shape."""
+    if group is None:
+        return values
+    sent = values.to(torch.uint8) if values.dtype is torch.bool else values.clone()
+    sent = sent.contiguous()
+    dist.broadcast(sent, group=group, group_src=0)
+    return sent.to(values.dtype)
+
+
+def all_mean(figures: Mapping[str, float], group: Group) -> dict[str, float]:
+    """Average figures over the processes; all must pass the same names in the same order."""
+    if group is None:
+        return dict(figures)
+    values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device_of(group))
+    means = (all_sum(values, group) / size_of(group)).tolist()
+    return dict(zip(figures, means, strict=True))
+
+
+def largest(value: Number, group: Group) -> Number:
+    """The largest number of the processes."""
+    if group is None:
+        return value
+    return type(value)(all_max(torch.tensor(value, dtype=torch.float64, device=device_of(group)), group).item())
+
+
+def refuse_different(who: object, argument: str, values: Sequence[int], group: Group) -> None:
+    """Raise if integers are not the same on all processes.
+
+    Args:
+        who: the object or the name of the function that asks.
+        argument: what the integers are.
+        values: the integers.
+        group: the processes.
+
+    Raises:
+        ValueError: on every process.
+    """
+    if group is None:
+        return
+    own = torch.tensor([*values, *(-value for value in values)], device=device_of(group))
+    most = all_max(own, group).tolist()
+    high, low = most[: len(values)], [-value for value in most[len(values) :]]
+    if high != low:
+        raise ValueError(refusal(who, argument, "the same on all processes", f"from {low} to {high}"))
+
+
+def seed_of(seed: int, group: Group) -> int:
+    """A seed for this process: ``seed`` itself on the first, independent ones on the others."""
+    rank = rank_of(group)
+    return int(np.random.SeedSequence([seed % 2**64, rank]).generate_state(1)[0]) if rank else seed
+
+
+def device_of(group: dist.ProcessGroup) -> torch.device:
+    """The device whose tensors the backend of a group takes."""
+    return torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
+
+
+def watch_of(group: Group) -> Group:
+    """A group with the backend gloo of the same processes, for :func:`roll_call`."""
+    if group is None or dist.get_backend(group) == "gloo":
+        return group
+    return dist.new_group(dist.get_process_group_ranks(group), backend="gloo", use_local_synchronization=True)
+
+
+def roll_call(group: Group, where: str, timeout: float | None = None) -> None:
+    """Wait until all processes are here, and name those that do not come.
+
+    Args:
+        group: a group with the backend gloo.
+        where: the place in the program, for the error.
+        timeout: [s]. Default: that of the group.
+
+    Raises:
+        RuntimeError: if a process is missing. The first process names it.
+    """
+    if group is None:
+        return
+    try:
+        dist.monitored_barrier(group, None if timeout is None else timedelta(seconds=timeout), wait_all_ranks=True)
+    except RuntimeError as error:
+        raise RuntimeError(f"process {rank_of(group)} waited after {where!r} for another one: {error}") from error
+
+
+def _reduced(values: Tensor, group: Group, operation: dist.ReduceOp.RedOpType) -> Tensor:
+    if group is None:
+        return values
+    out = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(out, operation, group=group)
+    return out
