@@ -2,12 +2,15 @@
 
     python recipes/paper/reproduce.py entry=figure_4 seeds=3
     python recipes/paper/reproduce.py entry=figure_9 'only_tasks=[four_rooms]' 'only_systems=[htrpo,htrpo_no_wis]'
+    python recipes/paper/reproduce.py by_value=true minutes=150 keep=unfinished jobs=1
     python recipes/paper/reproduce.py --multirun 'entry=glob(*)' run=false
 
 Each entry (``config/entry``) expands to runs, task x system x seed, each a recipe with overrides in a folder of its
-own. Finished runs are skipped, interrupted ones resume, several run at once. The ``metrics.csv`` of each, but for
-columns that nobody draws, goes to ``<results>/data``; picture and table come from there alone, so the last line above
-draws everything again without running anything.
+own; ``by_value=true`` runs the list of ``config/order.yaml`` instead. Finished runs are skipped, interrupted ones
+resume, several run at once. The ``metrics.csv`` of each, but for columns that nobody draws, goes to ``<results>/data``,
+also while it runs; picture and table come from there alone, so the last line above draws everything again.
+
+Exit code: 0 if all is done, 1 if a run failed, 3 if work is left.
 """
 
 from __future__ import annotations
@@ -15,30 +18,47 @@ from __future__ import annotations
 from pathlib import Path
 
 import hydra
-from data import keep
-from jobs import jobs_of, run_all
+from data import Record, keep, place_of
+from jobs import Job, entries_of, jobs_of
+from kept import keep_run
 from omegaconf import DictConfig
-from pictures import draw, runs_of, table_of
+from pictures import draw_entry
+from runner import Runner
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="reproduce")
 def main(cfg: DictConfig) -> None:
-    """Reproduce one entry."""
-    results = Path(cfg.results)
+    """Reproduce one entry, or go on with the list by value."""
+    results, code = Path(cfg.results), 0
     if cfg.run:
-        jobs = list(jobs_of(cfg))
-        run_all(jobs, cfg.jobs)
-        for job in jobs:
-            if job.done:
-                keep(job.folder / "metrics.csv", results / "data" / job.task / job.system / f"seed_{job.seed}.csv")
-    runs = runs_of(cfg.entry, results / "data")
-    if not runs:
-        print(f"{cfg.entry.name}: nothing was run yet")
-        return
-    draw(cfg.entry, runs, results / f"{cfg.entry.name}.png")
-    (results / "tables").mkdir(exist_ok=True)
-    (results / "tables" / f"{cfg.entry.name}.md").write_text(table_of(cfg.entry, runs))
-    print(f"{cfg.entry.name}.png and tables/{cfg.entry.name}.md are in {results}")
+        code = run(cfg, results / "data")
+    for entry in entries_of(cfg):
+        print(draw_entry(cfg, entry, results), flush=True)
+    if code:
+        raise SystemExit(code)
+
+
+def run(cfg: DictConfig, data: Path) -> int:
+    """Run what is not done; give the exit code."""
+    archives = None if cfg.keep is None else Path(cfg.keep)
+
+    def watch(job: Job) -> None:
+        if (job.folder / "metrics.csv").exists():
+            target = place_of(data, job.task, job.system, job.seed)
+            keep(job.folder / "metrics.csv", target, Record.of_run(job.folder))
+        if archives is not None and job.done:
+            job.archive(archives).unlink(missing_ok=True)
+        elif archives is not None and (why := keep_run(job.folder, job.archive(archives))):
+            print(f"not kept: {job}: {why}", flush=True)
+
+    jobs = list(jobs_of(cfg))
+    done = [job for job in jobs if job.done or job.done_elsewhere(data)]
+    for job in done:
+        print(f"done before: {job}", flush=True)
+        if job.done:
+            watch(job)
+    runner = Runner(cfg.jobs, cfg.minutes, archives, watch)
+    return runner([job for job in jobs if job not in done])
 
 
 if __name__ == "__main__":

@@ -94,15 +94,10 @@ def tiny(tmp_path):
 @pytest.mark.slow
 def test_runs_are_made_once_and_broken_ones_go_on(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    run_all, found = module("jobs").run_all, jobs(*tiny)
-    run_all(found, 2)
+    found = jobs(*tiny)
+    assert module("runner").Runner(at_once=2)(found) == 0
     first = capsys.readouterr().out
     assert first.count("done: bits_4, htrpo, seed") == 2 and "RESULT success=" in first
-    stamps = [(job.folder / "metrics.csv").stat().st_mtime_ns for job in found]
-
-    run_all(jobs(*tiny), 2)
-    assert capsys.readouterr().out.count("done before") == 2
-    assert stamps == [(job.folder / "metrics.csv").stat().st_mtime_ns for job in found]
 
     (found[0].folder / "finished.json").unlink()  # as if killed after its last iteration
     done = run("paper/reproduce", *tiny, folder=tmp_path)
@@ -112,6 +107,9 @@ def test_runs_are_made_once_and_broken_ones_go_on(tiny, tmp_path, monkeypatch, c
     assert [start["step"] for start in starts] == [0, 128]
     kept = sorted((tmp_path / "results" / "data").rglob("*.csv"))
     assert [file.name for file in kept] == ["seed_0.csv", "seed_1.csv"]
+    record = module("data").Record.read(kept[0].with_suffix(".json"))
+    assert record.finished and record.settings == found[0].settings and len(record.commits) == 1
+    assert found[0].done_elsewhere(tmp_path / "results" / "data")
     assert (tmp_path / "results" / "figure_4.png").stat().st_size > 5000
     table = (tmp_path / "results" / "tables" / "figure_4.md").read_text()
     assert "| bits_4 | htrpo | 2 | 0.128 k |" in table and "| bits_100 | htrpo | not run |" in table
@@ -119,7 +117,7 @@ def test_runs_are_made_once_and_broken_ones_go_on(tiny, tmp_path, monkeypatch, c
 
 def test_a_run_that_fails_is_named_and_not_kept(tiny, capsys):
     (job,) = [job for job in jobs(*tiny, "overrides=['gamma=7']") if job.seed == 0]
-    module("jobs").run_all([job], 1)
+    assert module("runner").Runner(at_once=1)([job]) == 1
     assert "FAILED bits_4, htrpo, seed 0" in capsys.readouterr().out
     assert not job.done and "gamma must be" in (job.folder / "output.txt").read_text()
 
@@ -149,27 +147,28 @@ def test_what_is_kept_is_what_is_drawn_with_the_seconds_of_all_phases(tmp_path):
 
 
 def test_a_summary_says_where_seeds_end_and_when_they_got_there():
-    data = module("data")
     tables = [{"eval/success": [(100, 0.1), (200, last)], "seconds": [(200, 30.0)]} for last in (0.5, 0.7, 0.9, 1.0)]
     del tables[1]["seconds"]  # of which nobody knows how long it took
-    found = data.summary(tables)
-    assert (found.seeds, found.steps, found.seconds) == (4, (200, 200), 30.0)
-    assert found.mean == pytest.approx(0.775) and found.iqm == pytest.approx(0.8)  # the middle half
-    assert 0.5 <= found.low < 0.775 < found.high <= 1.0
+    found = module("tables").summary([module("data").Kept(table) for table in tables])
+    assert (found.seeds, found.steps, found.seconds, found.unfinished) == (4, (200, 200), 30.0, False)
+    value, low, high = found.end
+    assert value == pytest.approx(0.8) and 0.5 <= low < 0.8 < high <= 1.0  # the mean of the middle half
+    assert math.isnan(found.last[0])  # not measured
     assert found.to_half == [200.0] * 4 and found.to_most == [math.inf, math.inf, 200.0, 200.0]
 
 
 @pytest.mark.parametrize(("ends", "shown"), [((599_040, 999_040), "599 to 999 k"), ((1500, 1500), "1.5 k")])
-def test_runs_of_different_lengths_are_told_apart(ends, shown):
-    data, pictures = module("data"), module("pictures")
-    tables = [{"eval/success": [(end, 1.0)]} for end in ends]
-    assert data.summary(tables).steps == ends and f"| 2 | {shown} |" in pictures.row("task", "system", tables, "")
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_table_says_how_long_the_runs_are_and_whether_they_go_on(ends, shown, finished):
+    data, tables = module("data"), module("tables")
+    runs = [data.Kept({"eval/success": [(end, 1.0)]}, data.Record(finished=finished)) for end in ends]
+    assert tables.summary(runs).steps == ends
+    assert f"| 2 | {shown}{'' if finished else ' so far'} |" in tables.row("task", "system", runs, "")
 
 
 def test_returns_are_judged_by_the_last_tenth():
-    data = module("data")
     table = {"train/episode_return": [(step, float(step)) for step in range(10, 1010, 10)]}
-    assert data.end_of(table) == pytest.approx(np.mean(range(900, 1010, 10)))
+    assert module("data").Kept(table).end() == pytest.approx(np.mean(range(900, 1010, 10)))
 
 
 def test_curves_of_different_lengths_meet_on_one_grid_and_keep_their_last_value():
@@ -182,12 +181,12 @@ def test_curves_of_different_lengths_meet_on_one_grid_and_keep_their_last_value(
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_tables_of_the_results_are_those_of_their_data(name):
-    pictures, cfg, results = module("pictures"), entry(f"entry={name}").entry, ROOT / "docs" / "results"
-    runs = pictures.runs_of(cfg, results / "data")
-    written = results / "tables" / f"{cfg.name}.md"
+    tables, cfg, results = module("tables"), entry(f"entry={name}"), ROOT / "docs" / "results"
+    runs = tables.runs_of(cfg.entry, results / "data")
+    written = results / "tables" / f"{cfg.entry.name}.md"
     assert written.exists() == bool(runs)
     if runs:
-        assert written.read_text() == pictures.table_of(cfg, runs)
+        assert written.read_text() == tables.table_of(cfg, cfg.entry, runs)
 
 
 def test_all_kept_data_belong_to_an_entry():

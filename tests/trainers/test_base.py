@@ -116,6 +116,41 @@ def test_training_stops_at_the_target_of_the_evaluator_and_stays_there_when_resu
     assert again.updates == 0
 
 
+class Scripted(Evaluator):
+    """Evaluates to given success rates; the last evaluation is one of its own."""
+
+    def __call__(self, actor, last):
+        return {"eval/success": 0.95 if last else next(self.rates), "eval/episodes": 200.0 if last else 64.0}
+
+
+def scripted(rates, **settings):
+    env = BitFlipEnv(4, num_envs=4, seed=1)
+    made = Scripted(env, env.task(), 4, target=0.9, **settings)
+    made.rates = iter(rates)
+    return made
+
+
+RATES = (0.9, 0.95, 0.5, 1.0, 0.9, 0.9, 0.0)
+
+
+def test_training_stops_after_so_many_evaluations_in_a_row_at_the_target(tmp_path):
+    one = trainer(tmp_path, total_steps=160, evaluator=scripted(RATES, target_evaluations=3))
+    assert "env_steps=96" in one.train()  # the fourth, fifth and sixth
+    table = read_table(tmp_path / "metrics.csv")
+    assert table["eval/success"][-1] == (96, 0.95) and table["eval/episodes"][-1] == (96, 200.0)
+
+
+def test_the_evaluations_in_a_row_are_counted_across_a_resume(tmp_path):
+    trainer(
+        tmp_path, total_steps=80, evaluator=scripted(RATES, target_evaluations=3)
+    ).train()  # five; at 0.95 in the end
+    again = trainer(tmp_path, total_steps=160, evaluator=scripted(RATES[5:], target_evaluations=3), resume=True)
+    assert "env_steps=96" in again.train() and again.updates == 1  # after 1.0 and 0.95, 0.9 is the third
+    more = trainer(tmp_path, total_steps=160, evaluator=scripted(RATES[5:], target_evaluations=3), resume=True)
+    more.train()
+    assert more.updates == 0
+
+
 def test_a_gradient_that_is_not_finite_stops_before_the_parameters():
     weight = nn.Parameter(torch.ones(2))
     with pytest.raises(RuntimeError, match="non-finite"):

@@ -130,6 +130,7 @@ def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask, group: Group =
         metric=cfg.target_metric,
         film=make_env(cfg, cfg.seed + 20_000, draw=True) if cfg.gif and rank_of(group) == 0 else None,
         process_group=group,
+        target_evaluations=cfg.target_evaluations,
     )
 
 

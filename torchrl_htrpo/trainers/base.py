@@ -223,7 +223,9 @@ class Trainer:
         if self.evaluator is not None and evaluated:
             with timeit("evaluate"):
                 metrics |= self.evaluator(self.actor, last)
-            last = last or self.evaluator.target_reached(metrics)
+                if self._at_target(self.evaluator, metrics) and not last:
+                    last = True
+                    metrics |= self.evaluator(self.actor, last)
         metrics |= timeit.todict(percall=False, prefix="time")
         timeit.erase()
         self.run.log(steps, metrics)
@@ -241,9 +243,19 @@ class Trainer:
             write_gif(frames, self.directory / "policy.gif")
             self.run.log_video("eval/policy", frames)
 
+    def _at_target(self, evaluator: Evaluator, metrics: Metrics) -> bool:
+        """Count evaluations in a row that reached the target; return whether they are enough."""
+        before = self.run.progress.get("at_target", 0)
+        self.run.progress["at_target"] = before + 1 if evaluator.target_reached(metrics) else 0
+        return self.run.progress["at_target"] >= evaluator.target_evaluations
+
     def _target_reached(self) -> bool:
+        """Whether the run was at its target when it was saved."""
+        if self.evaluator is None:
+            return False
         found = {f"eval/{name}": value for name, value in self.run.progress.items()}
-        return self.evaluator is not None and self.evaluator.target_reached(found)
+        enough = self.run.progress.get("at_target", 1) >= self.evaluator.target_evaluations
+        return enough and self.evaluator.target_reached(found)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group = None) -> None:

@@ -40,6 +40,7 @@ class Evaluator:
     Raises:
         ValueError: if a number is out of range.
         RuntimeError: if ``film`` cannot be drawn.
+        target_evaluations: evaluations in a row that must reach ``target``.
 
     Example:
         >>> from torchrl_htrpo import BitFlipEnv, make_actor
@@ -62,11 +63,12 @@ class Evaluator:
     metric: Literal["success", "success_last"] = "success"
     film: EnvBase | None = None
     process_group: Group = None
+    target_evaluations: int = 1
     _env: EnvBase = field(init=False, repr=False)
     _watch: Group = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "every", "episodes", "final_episodes"):
+        for name in ("horizon", "every", "episodes", "final_episodes", "target_evaluations"):
             count(self, name, getattr(self, name))
         if self.target is not None:
             number(self, "target", self.target, 0, 1, above=True)

@@ -21,7 +21,7 @@ GoalTask = component(
 )
 
 # What may change when a run resumes: how long, how evaluated, how shown. Threads and workers change no result.
-FREE = {"total_steps", "resume", "logger", "name", "gif", "target_success", "target_metric"}
+FREE = {"total_steps", "resume", "logger", "name", "gif", "target_success", "target_metric", "target_evaluations"}
 FREE |= {"eval_every", "eval_episodes", "final_episodes", "eval_exploration"}
 FREE |= {"num_threads", "num_workers", "timeout", "start_method", "process_timeout"}
 
@@ -71,10 +71,12 @@ class GoalRunConfig(RunConfig):
     target_success: float | None = None  # stop when an evaluation reaches it
     target_metric: Metric = Metric.success  # success: at any step; success_last: at the last step
     gif: bool = False  # draw the trained policy into policy.gif, and send it to the logger
+    target_evaluations: int = 1  # evaluations in a row that must reach it
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, 1, inf, "horizon", "num_goals", "eval_every", "eval_episodes", "final_episodes")
+        within(self, 1, inf, "target_evaluations")
         within(self, 0, 1, "target_success", above=True)
         bits = self.env.get("num_bits", self.horizon)
         require_that(self, self.horizon == bits, "horizon", f"env.num_bits = {bits}")
