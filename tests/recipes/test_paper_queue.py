@@ -88,7 +88,7 @@ def test_a_run_stopped_here_goes_on_elsewhere_and_is_the_run_that_was_never_stop
     seed = Path("bits_4/htrpo/seed_0")
     wait_for(f"runs/{seed}/checkpoints/checkpoint-*", tmp_path)
     started.send_signal(signal.SIGTERM)
-    said, _ = started.communicate(timeout=60)
+    said, _ = started.communicate(timeout=120)
     assert started.returncode == 3 and "stopped: bits_4, htrpo, seed 0" in said  # work is left
     archive = tmp_path / "kept" / seed.with_suffix(".tar.xz")
     assert archive.stat().st_size < 3 * 2**20
