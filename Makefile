@@ -33,6 +33,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.dev  ## build the documentation into docs/_build/html, warnings are errors
+	rm -rf docs/api  # names that are gone leave their pages behind
 	$(LIGHT) $(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 pytest: $(VENV)/.dev lint docs
