@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
     return os.environ | drawing | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RL_WARNINGS": "0"}
 
 
-def run(script: str, *overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(script: str, *overrides: str, folder: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """Run a recipe in a process of its own."""
     return subprocess.run(
         command(script, *overrides),
@@ -78,11 +78,13 @@ def run(script: str, *overrides: str, folder: Path) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=timeout,
     )
 
 
-def killed_run(script: str, *overrides: str, folder: Path, kills: int, longest: float, seed: int = 0) -> int:
+def killed_run(
+    script: str, *overrides: str, folder: Path, kills: int, longest: float, seed: int = 0, timeout: float = 240
+) -> int:
     """Run a recipe into ``folder / "run"`` and kill it at random moments, then let it end; give the kills.
 
     Args:
@@ -92,11 +94,12 @@ def killed_run(script: str, *overrides: str, folder: Path, kills: int, longest: 
         kills: how often it is killed with SIGKILL, unless it ends before.
         longest: seconds from its first words to the kill, at most.
         seed: of the moments.
+        timeout: seconds that the last start may take.
     """
     dice, done = random.Random(seed), 0
     while done < kills and _killed_while_alive(dice.uniform(0, longest), script, *overrides, folder=folder):
         done += 1
-    ended = run(script, *overrides, *_where(folder), folder=folder)
+    ended = run(script, *overrides, *_where(folder), folder=folder, timeout=timeout)
     assert ended.returncode == 0, ended.stderr[-2000:]
     return done
 
