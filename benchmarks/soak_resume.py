@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,18 +60,19 @@ def _round(seed: int) -> Mapping[str, object]:
     recipe = list(RUNS)[seed % len(RUNS)]
     settings = (*RUNS[recipe], f"seed={seed}")
     since = time.monotonic()
-    with tempfile.TemporaryDirectory() as root:
-        folder = Path(root)
-        whole = run(recipe, *settings, "hydra.run.dir=whole", folder=folder, timeout=3600)
-        assert whole.returncode == 0, whole.stderr[-2000:]
-        longest = (time.monotonic() - since) / 5
-        kills = killed_run(recipe, *settings, folder=folder, kills=20, longest=longest, seed=seed, timeout=3600)
-        try:
-            assert_same(folder / "whole", folder / "run")
-            same = 1
-        except AssertionError:
-            same = 0
-        rows = len(metrics(folder / "run")["critic/loss"])
+    folder = Path(tempfile.mkdtemp())
+    whole = run(recipe, *settings, "hydra.run.dir=whole", folder=folder, timeout=3600)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    longest = (time.monotonic() - since) / 5
+    kills = killed_run(recipe, *settings, folder=folder, kills=20, longest=longest, seed=seed, timeout=3600)
+    rows = len(metrics(folder / "run")["critic/loss"])
+    try:
+        assert_same(folder / "whole", folder / "run")
+        same = 1
+        shutil.rmtree(folder)
+    except AssertionError as error:
+        same = 0
+        print(f"round {seed} differs, see {folder}: {error}", flush=True)
     values = (_commit(), recipe, seed, kills, rows, same, round(time.monotonic() - since))
     return dict(zip(FIELDS, values, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -195,3 +196,13 @@ def test_a_larger_buffer_takes_the_items_of_a_full_one():
     StoredItems(large).load_state_dict(StoredItems(small).state_dict())
     large.extend(items(3, 2))
     assert large.storage[: len(large)]["number"][:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_state_of_a_buffer_does_not_depend_on_the_order_in_which_its_entries_were_written():
+    buffers, batch = [ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2)], items(0, 3)
+    buffers[0].extend(batch)
+    buffers[1].extend(TensorDict({"next": batch["next"], "number": batch["number"]}, batch_size=batch.shape))
+    one, other = (
+        json.dumps(StoredItems(buffer).state_dict(), default=lambda leaf: leaf.tolist()) for buffer in buffers
+    )
+    assert one == other

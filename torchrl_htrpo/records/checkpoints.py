@@ -74,7 +74,7 @@ class StoredItems:
             return {}
         items, cursor = self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"]
         sizes = {"batch_size": torch.tensor(items.batch_size), "cursor": torch.tensor(cursor)}
-        return {"items": items.to_dict(), **sizes}
+        return {"items": _sorted(items.to_dict()), **sizes}  # TorchRL's order of keys differs from process to process
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the items."""
@@ -221,6 +221,10 @@ def sweep(directory: Path) -> None:
     for rest in (directory / "checkpoints").glob(".*checkpoint-*"):
         if rest.is_dir() and not rest.is_symlink():
             shutil.rmtree(rest)
+
+
+def _sorted(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: _sorted(state[key]) if isinstance(state[key], dict) else state[key] for key in sorted(state)}
 
 
 def _success(path: Path) -> tuple[float, str]:
