@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -41,14 +42,31 @@ class Walk(gymnasium.Env):
         step: at which it comes, from 1; 0: in the reset.
         key: of the entry that becomes a number.
         once: a file: the fault comes only if it is not there, and makes it.
+        closing: the fault comes when the environment is closed.
+        simulator: a folder: start another program, and name a file there after its process.
     """
 
     action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     observation_space = gymnasium.spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), BOX))
 
-    def __init__(self, fault=None, *, episode=1, step=3, key="observation", horizon=5, once=None, construction=False):
+    def __init__(
+        self,
+        fault=None,
+        *,
+        episode=1,
+        step=3,
+        key="observation",
+        horizon=5,
+        once=None,
+        construction=False,
+        closing=False,
+        simulator=None,
+    ):
         self.fault, self.when, self.key, self.once = fault, (episode, step), key, once
-        self.horizon, self.episode = horizon, 0
+        self.horizon, self.episode, self.closing = horizon, 0, closing
+        if simulator is not None:
+            program = subprocess.Popen(["sleep", "1000"])
+            (Path(simulator) / str(program.pid)).touch()
         if construction:
             FAULTS[fault]()
 
@@ -64,6 +82,10 @@ class Walk(gymnasium.Env):
         state = self.state()
         return state, self.bad("reward", 0.0), False, self.steps == self.horizon, {}
 
+    def close(self):
+        if self.closing:
+            FAULTS[self.fault]()
+
     def state(self):
         self.due = self.comes()
         if self.due and isinstance(self.fault, str):
@@ -73,7 +95,7 @@ class Walk(gymnasium.Env):
 
     def comes(self):
         """Whether the fault comes now."""
-        if self.fault is None or (self.episode, self.steps) != self.when:
+        if self.fault is None or self.closing or (self.episode, self.steps) != self.when:
             return False
         try:
             if self.once is not None:

@@ -32,7 +32,7 @@ def with_third(*args, num_workers=2, timeout=1.0, start_method="fork", **setting
 
 def walk(env: EnvBatch) -> None:
     def act(tensordict):
-        return tensordict.set("action", torch.zeros(4, 2))
+        return tensordict.set("action", torch.zeros(*env.batch_size, 2))
 
     env.rollout(12, act, break_when_any_done=False)
 

@@ -17,7 +17,13 @@ from torchrl.envs import DoubleToFloat, EnvBase, GymWrapper, TransformedEnv
 from torchrl_htrpo._errors import refusal
 from torchrl_htrpo._extras import named_extra
 
-_WORDS = ("nothing", "its construction", "the reset before episode {episode}", "step {step} of episode {episode}")
+_WORDS = (
+    "nothing",
+    "its construction",
+    "the reset before episode {episode}",
+    "step {step} of episode {episode}",
+    "its close",
+)
 
 
 class EnvFailure(RuntimeError):  # noqa: N818  (what failed is an environment, and it may do so without any exception)
@@ -121,6 +127,15 @@ class RecordedEnv(TransformedEnv):
             elif seed is not None:
                 self.base_env.set_seed(seed)
             return super()._reset(tensordict, **kwargs)
+
+    def close(self, *, raise_if_closed: bool = True) -> None:
+        """Close the environment.
+
+        Args:
+            raise_if_closed: whether closing twice is an error.
+        """
+        with self.recorder.during(4):
+            super().close(raise_if_closed=raise_if_closed)
 
 
 def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | None) -> EnvBase:

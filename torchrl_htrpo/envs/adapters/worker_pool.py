@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torchrl import torchrl_logger
 from torchrl.envs import EnvBase, ParallelEnv, SerialEnv
 
 from torchrl_htrpo._errors import refusal
@@ -20,8 +23,10 @@ from torchrl_htrpo.envs.adapters.recorder import EnvFailure, Recorder, build
 
 StartMethod = Literal["spawn", "forkserver", "fork"]
 Maker = Callable[[], Any]
+_ENDED = "ended its process"
 _GONE = (RuntimeError, OSError, EOFError)  # raised by TorchRL when a worker died or is late
-_GRACE = 5.0  # seconds that a worker gets to end, or to report its own timeout
+_START = 300.0  # seconds that a new process gets to import what it needs
+_GRACE = 5.0  # seconds that a worker gets to report its own timeout, or to end
 
 
 def group(
@@ -35,12 +40,13 @@ def group(
         timeout: seconds for each thing an environment does, or None.
         workers: how many share the environments.
         worker: which of them.
-        watched: end this process when its parent ends.
+        watched: lead a new session, and end it when the parent process ends.
 
     Returns:
         An environment of batch size ``[len(makers) // workers]``.
     """
     if watched:
+        os.setsid()  # so that the programs that environments start can be ended with this process
         _end_with_parent()
     size = len(makers) // workers
     mine = range(worker * size, (worker + 1) * size)
@@ -84,26 +90,24 @@ class WorkerPool:
         self.workers, self.processes = workers, []
         try:
             # Read metadata in the workers: an environment that crashes must not do so in this process.
-            self.env = ParallelEnv(
+            self.env = _Workers(
                 workers,
                 partial(group, makers, folder, timeout, workers),
+                limit=self.size * timeout + _GRACE,
                 create_env_kwargs=[{"worker": worker} for worker in range(workers)],
                 metadata_from_workers=True,
                 use_buffers=False,
                 mp_start_method=start_method,
                 num_threads=torch.get_num_threads(),  # otherwise TorchRL reduces the threads of this process
                 daemon=True,
-                shutdown_timeout=_GRACE,
             )
         except _GONE as error:
-            said = self._blame({})
+            said = self._blame({}, "did not answer in time" if isinstance(error, TimeoutError) else _ENDED)
             if not said and "incompatible" in str(error):
                 raise ValueError(_unlike(error)) from error
             raise EnvFailure(said or f"a worker ended: {error}") from error
         self.processes = list(self.env._workers)
-        weakref.finalize(self, _kill, self.processes)  # end the workers also if close() is never called
-        # Late workers end themselves; this ends those that cannot (stopped, swapped out).
-        self.env.BATCHED_PIPE_TIMEOUT = self.size * timeout + _GRACE
+        self._forgotten = weakref.finalize(self, _kill, self.processes)  # if close() is never called
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the environments.
@@ -130,14 +134,14 @@ class WorkerPool:
             time.sleep(0.01)
         return False
 
-    def _blame(self, codes: dict[int, int | None]) -> str:
+    def _blame(self, codes: dict[int, int | None], unknown: str = _ENDED) -> str:
         """Describe which environments failed and how; search all workers unless some are known to have ended."""
         said = []
         for worker in codes or range(self.workers):
             mine = range(worker * self.size, (worker + 1) * self.size)
-            how = "did not answer in time" if worker in codes else "ended its process"
+            how = "did not answer in time" if worker in codes else unknown
             if codes.get(worker) is not None:
-                how = f"ended its process (exit code {codes[worker]})"
+                how = f"{_ENDED} (exit code {codes[worker]})"
             busy = [record for index in mine if (record := Recorder.read(self.folder, index)).busy]
             said += [record.sentence(how) for record in busy]
             if not busy and worker in codes:
@@ -147,21 +151,58 @@ class WorkerPool:
     def kill(self) -> None:
         """End the processes without asking."""
         _kill(self.processes)
-        self.close()
+        self._close()
 
     def close(self) -> None:
-        """End the processes; those that do not answer are killed."""
+        """Close the environments and end the processes; warn about those that fail or take too long to close."""
+        self._close()
+        codes = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
+        if codes:
+            torchrl_logger.warning(f"EnvBatch: {self._blame(codes)}")
+
+    def _close(self) -> None:
         threads = torch.get_num_threads()
-        try:
-            self.env.close(raise_if_closed=False)
-        except _GONE:
-            self.env.is_closed = True  # the workers had ended already
-        finally:
-            torch.set_num_threads(threads)  # TorchRL restores the number of threads that it reduced
+        self.env.close(raise_if_closed=False)
+        torch.set_num_threads(threads)  # TorchRL restores the number of threads that it reduced
+        self._forgotten.detach()  # the numbers of ended processes may be given to others
+
+
+class _Workers(ParallelEnv):
+    """TorchRL's environments in processes, with a limit for every wait."""
+
+    def __init__(self, *args: Any, limit: float, **kwargs: Any) -> None:
+        self.__dict__["limit"] = limit
+        super().__init__(*args, **kwargs)
+        # Late workers end themselves; this ends those that cannot (stopped, swapped out).
+        self.BATCHED_PIPE_TIMEOUT = limit
+
+    def _receive_worker_metadata(self) -> list[Any]:
+        self.BATCHED_PIPE_TIMEOUT = self.limit + _START
+        return super()._receive_worker_metadata()
+
+    def _cleanup_failed_worker_startup(self) -> None:
+        _kill(self._workers)  # do not ask them to close: that may take as long as an environment likes
+        super()._cleanup_failed_worker_startup()
+
+    def _shutdown_workers(self) -> None:
+        """Ask all workers at once to close, and end those that do not."""
+        for channel in self.parent_channels:
+            with suppress(OSError):  # it has ended already
+                channel.send(("close", None))
+        until = time.monotonic() + self.limit
+        for process in self._workers:
+            process.join(max(0.0, until - time.monotonic()))
+        _kill(self._workers)
+        for channel in self.parent_channels:
+            channel.close()
+        self.parent_channels, self._workers, self._events = [], [], None
 
 
 def _kill(processes: list[Any]) -> None:
+    """End processes, and the programs that their environments started."""
     for process in processes:
+        with suppress(ProcessLookupError):  # nothing is left, or the process has not yet begun its session
+            os.killpg(process.pid, signal.SIGKILL)
         process.kill()
     for process in processes:
         process.join(_GRACE)
@@ -176,6 +217,6 @@ def _end_with_parent() -> None:
 
     def wait() -> None:
         connection.wait([sentinel])
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
