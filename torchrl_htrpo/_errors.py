@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, isfinite, isinf
 from numbers import Integral, Real
 
+import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
+
+
+class ShapeError(ValueError):
+    """An entry of a batch has another shape than the batch and the networks give it."""
 
 
 def refusal(owner: object, argument: str, expected: str, got: object, choices: Iterable[object] = ()) -> str:
@@ -62,6 +67,57 @@ def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list
             listed = f" (there: {', '.join(map(repr, present))})" if present else ""
             raise KeyError(f"{name}: input must be {expected}, got none{listed}")
     return found
+
+
+def require_shape(owner: object, tensordict: TensorDictBase, tail: Sequence[int], *keys: NestedKey) -> None:
+    """Raise if an entry of a batch ``[*B]`` is not of the shape ``[*B, *tail]``.
+
+    Without this check such an entry may broadcast: a flag ``[8]`` and a flag ``[8, 1]`` make ``[8, 8]``.
+
+    Args:
+        owner: the object that reads the entries.
+        tensordict: the input.
+        tail: the dimensions after those of the batch.
+        *keys: keys of the entries; those that are missing pass.
+
+    Raises:
+        ShapeError: if one has another shape.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> require_shape("StateValue", TensorDict(done=torch.zeros(2, 3), batch_size=[2, 3]), [1], "done")
+        Traceback (most recent call last):
+        torchrl_htrpo._errors.ShapeError: StateValue: 'done' must be of shape [2, 3, 1], got [2, 3]
+    """
+    expected = [*tensordict.batch_size, *tail]
+    for key in keys:
+        value = tensordict.get(key, default=None)
+        if value is not None and list(value.shape) != expected:
+            raise ShapeError(refusal(owner, repr(key), f"of shape {expected}", list(value.shape)))
+
+
+def require_flags(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> None:
+    """Raise if a flag of a batch ``[*B]`` is not a boolean ``[*B, 1]``.
+
+    Args:
+        owner: the object that reads the flags.
+        tensordict: the input.
+        *keys: keys of the flags; those that are missing pass.
+
+    Raises:
+        ValueError: if one has another shape or dtype.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> require_flags("StateValue", TensorDict(done=torch.zeros(2, 1), batch_size=[2]), "done")
+        Traceback (most recent call last):
+        ValueError: StateValue: 'done' must be of booleans, got torch.float32
+    """
+    require_shape(owner, tensordict, [1], *keys)
+    for key in keys:
+        value = tensordict.get(key, default=None)
+        if value is not None and value.dtype != torch.bool:
+            raise ValueError(refusal(owner, repr(key), "of booleans", value.dtype))
 
 
 def number(

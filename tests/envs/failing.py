@@ -42,7 +42,7 @@ class Walk(gymnasium.Env):
         step: at which it comes, from 1; 0: in the reset.
         key: of the entry that becomes a number.
         once: a file: the fault comes only if it is not there, and makes it.
-        closing: the fault comes when the environment is closed.
+        closing: the fault comes when the environment is closed after a reset.
         simulator: a folder: start another program, and name a file there after its process.
     """
 
@@ -83,7 +83,7 @@ class Walk(gymnasium.Env):
         return state, self.bad("reward", 0.0), False, self.steps == self.horizon, {}
 
     def close(self):
-        if self.closing:
+        if self.closing and self.episode:  # TorchRL makes and closes another one for its specs
             FAULTS[self.fault]()
 
     def state(self):

@@ -47,6 +47,26 @@ def test_an_input_that_is_not_finite_does_not_spoil_the_statistics(bad):
     assert torch.equal(one.mean, two.mean) and torch.equal(one.variance, two.variance) and one.count == 9
 
 
+@pytest.mark.parametrize("value", [1e8, -1e8, 1e19])
+@pytest.mark.parametrize("first", [True, False])
+def test_one_absurd_input_does_not_spoil_its_column(value, first):
+    batches = [0.1 * torch.randn(3200, 2) + 1 for _ in range(10)]
+    batches[0 if first else 4][7, 0] = value
+    normalizer = RunningNormalizer(2)
+    for batch in batches:
+        normalizer.update(batch)
+    assert normalizer.variance.sqrt().tolist() == pytest.approx([0.1, 0.1], rel=0.3)
+    assert normalizer.mean.tolist() == pytest.approx([1, 1], abs=0.01)
+
+
+def test_inputs_that_grow_a_thousandfold_are_followed():
+    normalizer = RunningNormalizer(1)
+    normalizer.update(torch.randn(2000, 1))
+    for _ in range(200):
+        normalizer.update(1000 * torch.randn(2000, 1))
+    assert normalizer.variance.sqrt().item() == pytest.approx(1000, rel=0.1)
+
+
 def test_an_update_without_inputs_changes_nothing():
     normalizer = RunningNormalizer(2)
     normalizer.update(torch.ones(3, 2), torch.zeros(3, dtype=torch.bool))

@@ -6,6 +6,8 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import refusal
+
 MASK_KEY: NestedKey = ("collector", "mask")
 
 
@@ -17,10 +19,17 @@ def validity(tensordict: TensorDictBase) -> Tensor:
 
     Returns:
         Booleans ``[*B, T]``.
+
+    Raises:
+        ValueError: if the mask has another shape, or is not of booleans.
     """
     mask = tensordict.get(MASK_KEY, default=None)
     if mask is not None:
-        return mask.reshape(tensordict.batch_size)
+        shape = tensordict.batch_size
+        if mask.shape not in (shape, (*shape, 1)) or mask.dtype != torch.bool:
+            expected = f"of booleans of shape {list(shape)}"
+            raise ValueError(refusal("validity", repr(MASK_KEY), expected, f"{mask.dtype} {list(mask.shape)}"))
+        return mask.reshape(shape)
     leaf = next(iter(tensordict.values(True, True)), None)
     device = tensordict.device if leaf is None else leaf.device
     return torch.ones(tensordict.batch_size, dtype=torch.bool, device=device)

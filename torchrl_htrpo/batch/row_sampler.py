@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, number
+from torchrl_htrpo._errors import count, number, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -113,6 +113,8 @@ class RowSampler(BatchTransform):
     def sums(self, tensordict: TensorDictBase) -> Tensor:
         """Number of live rows and their total priority ``[2]``, in float64; those of parts of a batch add up."""
         inputs, live = self._require(tensordict, *self.in_keys), validity(tensordict)
+        require_shape(self, tensordict, [], "importance_weight")
+        require_shape(self, tensordict, [1], *self.in_keys[1:])
         for key, values in zip(self.in_keys, inputs, strict=True):
             self._refuse_non_finite(key, values, live)
         count = live.sum().double()

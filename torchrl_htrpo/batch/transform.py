@@ -8,7 +8,7 @@ from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 from torchrl.envs import Transform
 
-from torchrl_htrpo._errors import refusal, require
+from torchrl_htrpo._errors import refusal, require, require_flags
 from torchrl_htrpo.batch.mask import beyond_end, validity
 from torchrl_htrpo.checks import may_wait
 
@@ -41,8 +41,9 @@ class BatchTransform(Transform):
 
     def _first_trajectory(self, tensordict: TensorDictBase) -> Tensor:
         """Valid steps of the first trajectory of each row; raise if a row holds several and checks of values run."""
-        valid = validity(tensordict)
-        flags = [tensordict.get(("next", name), default=None) for name in ("terminated", "truncated")]
+        valid, keys = validity(tensordict), (("next", "terminated"), ("next", "truncated"))
+        require_flags(self, tensordict, *keys)
+        flags = [tensordict.get(key, default=None) for key in keys]
         for done in (flag.squeeze(-1) for flag in flags if flag is not None):
             over = beyond_end(done & valid)
             if may_wait(valid.device) and (valid & over).any():

@@ -6,6 +6,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import require_shape
 from torchrl_htrpo.batch.mask import validity
 
 
@@ -20,12 +21,16 @@ def row_weights(tensordict: TensorDictBase, key: NestedKey, like: Tensor) -> Ten
     Returns:
         ``[*B]``.
 
+    Raises:
+        ValueError: if the weights have another shape.
+
     Example:
         >>> from tensordict import TensorDict
         >>> row_weights(TensorDict(batch_size=[4]), "importance_weight", like=torch.zeros(4))
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     shape = tensordict.batch_size
+    require_shape("row_weights", tensordict, [], key)
     live, weight = validity(tensordict), tensordict.get(key, default=None)
     weight = live.sum().clamp_min(1).to(like).reciprocal().expand(shape) if weight is None else weight
     return torch.where(live, weight, 0)

@@ -10,6 +10,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 
+from torchrl_htrpo._errors import require, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal
 from torchrl_htrpo.distributed import Group, all_max, all_sum
@@ -53,6 +54,10 @@ class HindsightMetrics:
 
         Returns:
             Figures by name, below ``hindsight/``.
+
+        Raises:
+            KeyError: if an entry is missing.
+            ValueError: if an entry has another shape than the transforms give it.
         """
         return self.report(self.sums(batch), status)
 
@@ -61,6 +66,11 @@ class HindsightMetrics:
 
         ``live`` is the number of live rows of this process.
         """
+        weights = ("importance_weight", ("hindsight", "weight"))
+        goals = (self.task.desired_goal, self.task.next_achieved_goal)
+        desired, *_ = require(self, batch, *goals, *weights)
+        require_shape(self, batch, desired.shape[-1:], *goals)
+        require_shape(self, batch, [], *weights)
         mask, weight = validity(batch), batch.get(("hindsight", "weight"))
         live, solved = by_goal(mask), (self.task.success(batch) & mask).any(-1)
         trajectories, steps = _effective(by_goal(batch.get("importance_weight")), live, self.process_group)

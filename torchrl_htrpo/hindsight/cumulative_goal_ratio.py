@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl import torchrl_logger
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import count, number, refusal, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -127,6 +127,7 @@ class CumulativeGoalRatio(BatchTransform):
         """Weigh a relabelled batch or some of its goals ``[G, *B, T]``, without the last step, :meth:`normalize`."""
         key = self.actor.log_prob_keys[0]
         (original,) = self._require(tensordict, key)
+        require_shape(self, tensordict, [], key)
         live = validity(tensordict)
         refuse_different(self, "goals and steps", (live.shape[0], live.shape[-1]), self.process_group)
         self._refuse_non_finite(key, original, live)

@@ -8,13 +8,36 @@ import torch
 from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import count, refusal, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.distributed import Group, all_cat, from_first
-from torchrl_htrpo.envs.goal import ReachedFn
+from torchrl_htrpo.envs.goal import GoalTask, ReachedFn
 from torchrl_htrpo.hindsight.functional import distinct
+
+
+def require_goals(owner: object, tensordict: TensorDictBase, task: GoalTask) -> None:
+    """Raise if the goals of a batch ``[*B, T]`` do not have the shapes that a goal sampler and the task give them.
+
+    Args:
+        owner: the object that reads the goals.
+        tensordict: the input.
+        task: whose goals they are.
+
+    Raises:
+        ValueError: if one has another shape.
+    """
+    sampled, size = tensordict.get(HINDSIGHT_GOAL), tensordict.get(task.desired_goal).shape[-1:]
+    if sampled.dim() < 2 or sampled.shape[-1:] != size:
+        expected = f"of the goal size {size[0]} of {task.desired_goal!r}"
+        raise ValueError(refusal(owner, repr(HINDSIGHT_GOAL), expected, list(sampled.shape)))
+    require_shape(owner, tensordict, size, task.desired_goal, task.achieved_goal, task.next_achieved_goal)
+    require_shape(owner, tensordict, sampled.shape[-2:], HINDSIGHT_GOAL)
+    require_shape(owner, tensordict, sampled.shape[-2:-1], HINDSIGHT_GOAL_MASK)
+    mask = tensordict.get(HINDSIGHT_GOAL_MASK, default=None)
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError(refusal(owner, repr(HINDSIGHT_GOAL_MASK), "of booleans", mask.dtype))
 
 
 class GoalSampler(BatchTransform):
@@ -57,9 +80,8 @@ class GoalSampler(BatchTransform):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
         desired, achieved = self._require(tensordict, self.desired_goal, self.next_achieved_goal)
-        if achieved.shape != desired.shape:
-            expected = f"the shape {tuple(desired.shape)} of {self.desired_goal!r}"
-            raise ValueError(refusal(self, repr(self.next_achieved_goal), f"of {expected}", tuple(achieved.shape)))
+        goals = self.desired_goal, self.next_achieved_goal, *([self.achieved_goal] if self.skip_held else [])
+        require_shape(self, tensordict, desired.shape[-1:], *goals)
         valid = self._valid(tensordict)
         self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
         self._refuse_non_finite(self.desired_goal, desired, valid)

@@ -12,6 +12,7 @@ from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, B
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.goal import GoalTask
 from torchrl_htrpo.hindsight.functional import cut_at_first_success
+from torchrl_htrpo.hindsight.goal_sampler import require_goals
 
 _ENDS = (("next", "terminated"), ("next", "truncated"))
 
@@ -62,10 +63,8 @@ class HindsightRelabel(BatchTransform):
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Relabel a batch of trajectories that carries hindsight goals."""
-        goals, desired, *_ = self._require(tensordict, *self.in_keys)
-        if goals.shape[-1] != desired.shape[-1]:
-            expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
-            raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
+        goals, *_ = self._require(tensordict, *self.in_keys)
+        require_goals(self, tensordict, self.task)
         if may_wait(goals.device) and goals.stride(-3) and (goals != goals[..., :1, :, :]).any():
             expected = "the same at every step of a trajectory (HindsightReplay takes goals of single steps)"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, "goals that change"))

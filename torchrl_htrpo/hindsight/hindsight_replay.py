@@ -11,6 +11,7 @@ from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.envs.goal import GoalTask
+from torchrl_htrpo.hindsight.goal_sampler import require_goals
 
 _TERMINATED, _TRUNCATED, _DONE = ("next", "terminated"), ("next", "truncated"), ("next", "done")
 
@@ -84,10 +85,8 @@ class HindsightReplay(BatchTransform):
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Draw rows ``[M]`` of a batch of episodes that carries hindsight goals."""
-        goals, desired, *_ = self._require(tensordict, *self.in_keys)
-        if goals.shape[-1] != desired.shape[-1]:
-            expected = f"of the goal size {desired.shape[-1]} of {self.task.desired_goal!r}"
-            raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, goals.shape[-1]))
+        goals, *_ = self._require(tensordict, *self.in_keys)
+        require_goals(self, tensordict, self.task)
         where = self._steps(self._first_trajectory(tensordict))
         rows = tensordict.exclude("hindsight")[where]
         failed = self.task.failure(rows)

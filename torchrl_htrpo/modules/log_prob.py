@@ -8,7 +8,7 @@ from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequenti
 from torch import Tensor
 from torch.distributions import Distribution
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import refusal, require_shape
 
 _ABSENT = Distribution.log_prob  # the inherited method of a distribution without log_prob
 
@@ -37,6 +37,24 @@ def check_log_prob(owner: object, actor: object) -> None:
         raise ValueError(refusal(owner, "actor", expected, actor.log_prob_keys))
 
 
+def log_prob_of(dist: Distribution, tensordict: TensorDictBase, action: NestedKey) -> Tensor:
+    """Compute the log-probability of a single action.
+
+    Args:
+        dist: of the actions of a batch ``[*B]``.
+        tensordict: ``[*B]`` with the actions.
+        action: their key.
+
+    Returns:
+        Log-probabilities ``[*B]``.
+
+    Raises:
+        ShapeError: if the action has another shape than the distribution gives it.
+    """
+    require_shape("action_log_prob", tensordict, dist.event_shape, action)
+    return dist.log_prob(tensordict.get(action))
+
+
 def action_log_prob(
     actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase, action: NestedKey | None = None
 ) -> Tensor:
@@ -50,6 +68,9 @@ def action_log_prob(
     Returns:
         Log-probabilities ``[*B]``; those of a composite action are added up.
 
+    Raises:
+        ShapeError: if the action has another shape than the policy gives it.
+
     Example:
         >>> from torchrl_htrpo.modules import CategoricalHead, make_actor
         >>> from tensordict import TensorDict
@@ -60,7 +81,7 @@ def action_log_prob(
     """
     dist = actor.get_dist(tensordict.select(*actor.in_keys))
     if not isinstance(dist, CompositeDistribution):
-        return dist.log_prob(tensordict.get(actor.dist_sample_keys[0] if action is None else action))
+        return log_prob_of(dist, tensordict, actor.dist_sample_keys[0] if action is None else action)
     scores = dist.log_prob(tensordict.select(*actor.dist_sample_keys))
     if is_tensor_collection(scores):
         parts = [part.reshape(*tensordict.batch_size, -1).sum(-1) for part in scores.values(True, True)]

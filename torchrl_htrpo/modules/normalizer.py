@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.distributed import Group, all_sum
 
+_ENOUGH = 1000  # inputs from which a scale is reliable
+_FARTHEST = 50.0  # scales from the middle that count; the networks see no more than ``clip`` of them
+_SAMPLE = 2**20  # numbers from which the first middle and scale are estimated
+
 
 class RunningNormalizer(nn.Module):
     r"""Standardise inputs: ``clip((x - mean) / std, -c, c)``; only :meth:`update` changes the statistics.
@@ -52,6 +56,10 @@ class RunningNormalizer(nn.Module):
     def update(self, x: Tensor, mask: Tensor | None = None, process_group: Group = None) -> None:
         """Update the statistics with new inputs (parallel variance formula, in float64).
 
+        An input that is farther than 50 scales from the middle counts as if it were there: one of 1e8 would widen the
+        statistics of its column permanently. The scale is the standard deviation of at least 1000 inputs; before that,
+        in a batch of as many, the 99 % quantile of the distances from the median.
+
         Args:
             x: ``[*B, size]``. Inputs that are not finite are skipped: one would corrupt the statistics permanently.
             mask: booleans ``[*B]``: the inputs to use. Default: all.
@@ -59,7 +67,8 @@ class RunningNormalizer(nn.Module):
         """
         rows = x.reshape(-1, x.shape[-1]).double()
         counted = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask.reshape(-1)
-        rows, counted = torch.where(counted.unsqueeze(-1), rows, 0), counted.unsqueeze(-1)
+        counted = counted.unsqueeze(-1)
+        rows = torch.where(counted, self._bounded(rows, counted), 0)
         count, old = all_sum(counted.sum(), process_group), self.count.double()
         total = old + count
         mean = all_sum(rows.sum(0), process_group) / count.clamp_min(1)
@@ -69,6 +78,16 @@ class RunningNormalizer(nn.Module):
         self.variance.copy_(torch.where(count > 0, pooled, self.variance))
         self.mean.copy_(torch.where(count > 0, self.mean + shift * count / total, self.mean))
         self.count.copy_(total)
+
+    def _bounded(self, rows: Tensor, counted: Tensor) -> Tensor:
+        sample = torch.where(counted, rows, torch.nan)[:: max(1, rows.numel() // _SAMPLE)]
+        median = sample.nanmedian(0).values
+        spread = (sample - median).abs().nanquantile(0.99, dim=0)
+        known = self.count >= _ENOUGH
+        middle = torch.where(known, self.mean.double(), median)
+        scale = torch.where(known, self.variance.double().sqrt(), spread).clamp_min(self.min_std)
+        scale = torch.where(known | (counted.sum() >= _ENOUGH), scale, torch.inf)
+        return rows.clamp(middle - _FARTHEST * scale, middle + _FARTHEST * scale)
 
 
 class GoalNormalizer(nn.Module):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
-from torchrl_htrpo._errors import require
+from torchrl_htrpo._errors import ShapeError, refusal, require, require_shape
 from torchrl_htrpo.batch.weights import row_weights
-from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob
+from torchrl_htrpo.modules.log_prob import action_log_prob, check_log_prob, log_prob_of
 
 _REFERENCE = "reference"
 
@@ -105,6 +105,7 @@ class DivergenceLoss(LossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Compute the weighted divergence of a batch, as a loss."""
         require(self, tensordict, *self.in_keys)
+        require_shape(self, tensordict, [], self.tensor_keys.sample_log_prob, self.tensor_keys.weight)
         _, divergence = self.rows(tensordict)
         weight = row_weights(tensordict, self.tensor_keys.weight, like=divergence)
         return TensorDict({self.loss_name: torch.where(weight != 0, weight * divergence, 0).sum()})
@@ -194,8 +195,14 @@ class KLLoss(DivergenceLoss):
     def rows(self, tensordict: TensorDictBase, params: TensorDictBase | None = None) -> tuple[Tensor, Tensor]:
         """See :meth:`DivergenceLoss.rows`."""
         reference = tensordict.get(_REFERENCE, default=tensordict)
-        old = self.actor_network.build_dist_from_params(reference.select(*self.actor_network[-1].in_keys))
+        before = reference.select(*self.actor_network[-1].in_keys)
         with self._with(params).to_module(self.actor_network, preserve_module_state=False):
-            new = self.actor_network.get_dist(tensordict.select(*self.actor_network.in_keys))
-        log_ratio = new.log_prob(tensordict.get(self.tensor_keys.action))
+            after = self.actor_network.get_dist_params(tensordict.select(*self.actor_network.in_keys))
+            new = self.actor_network.build_dist_from_params(after)
+        for key, value in before.items(True, True):
+            if value.shape != after.get(key).shape:
+                expected = f"of the shape {list(after.get(key).shape)} that the policy writes"
+                raise ShapeError(refusal(self, repr(key), expected, list(value.shape)))
+        old = self.actor_network.build_dist_from_params(before)
+        log_ratio = log_prob_of(new, tensordict, self.tensor_keys.action)
         return log_ratio - tensordict.get(self.tensor_keys.sample_log_prob), kl_divergence(old, new)

@@ -7,7 +7,7 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
-from torchrl_htrpo._errors import number, require
+from torchrl_htrpo._errors import number, require, require_flags, require_shape
 from torchrl_htrpo.batch.mask import validity
 
 
@@ -82,6 +82,9 @@ class GoalVTrace(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Compute the advantage and the value target of a relabelled batch."""
         value, after, reward, *log_probs, terminated, done = require(self, tensordict, *self.in_keys)
+        require_shape(self, tensordict, [1], *self.in_keys[:3])
+        require_shape(self, tensordict, [], self.log_prob, self.original_log_prob)
+        require_flags(self, tensordict, *self.in_keys[-2:])
         live = validity(tensordict).unsqueeze(-1)
         ends = done | ~torch.cat((live[..., 1:, :], live[..., -1:, :]), -2)
         new, old = (log_prob.unsqueeze(-1) for log_prob in log_probs)

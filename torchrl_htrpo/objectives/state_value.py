@@ -7,7 +7,7 @@ from tensordict import TensorDictBase, unravel_key
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, require
+from torchrl_htrpo._errors import count, require, require_flags
 from torchrl_htrpo.batch.mask import MASK_KEY, validity
 from torchrl_htrpo.batch.rows import map_rows
 
@@ -47,6 +47,7 @@ class StateValue(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write ``state_value`` and ``("next", "state_value")`` ``[*B, T, 1]``."""
         flags = require(self, tensordict, ("next", "done"), ("next", "terminated"), *self.in_keys)[:2]
+        require_flags(self, tensordict, ("next", "done"), ("next", "terminated"))
         done, terminated = (flag.squeeze(-1) for flag in flags)
         live = validity(tensordict)
         value = self._evaluate(tensordict, live)

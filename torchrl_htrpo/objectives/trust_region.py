@@ -12,7 +12,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from torch import Tensor
 from torchrl.objectives import LossModule, distance_loss
 
-from torchrl_htrpo._errors import count, refusal, require
+from torchrl_htrpo._errors import count, refusal, require, require_shape
 from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.distributed import Group
@@ -111,6 +111,7 @@ class TrustRegionObjective(LossModule):
         with self.critic_network_params.to_module(self.critic_network, preserve_module_state=False):
             value = self.critic_network(states).get(self.tensor_keys.value)
         target = tensordict.get(self.tensor_keys.value_target)
+        require_shape(self, tensordict, [1], self.tensor_keys.value_target)
         loss = distance_loss(value, target, self.loss_critic_type)
         return self._reduce_loss(loss.squeeze(-1), tensordict, reduction="mean")
 
@@ -158,7 +159,10 @@ class TrustRegionObjective(LossModule):
         return prepared if may_wait(weight.device) else [(_safe(part, share), share) for part, share in prepared]
 
     def _weights(self, tensordict: TensorDictBase) -> Tensor:
-        like = tensordict.get(self.tensor_keys.sample_log_prob)
+        keys = self.tensor_keys
+        require_shape(self, tensordict, [], keys.sample_log_prob, keys.weight)
+        require_shape(self, tensordict, [1], keys.advantage, keys.value_target)
+        like = tensordict.get(keys.sample_log_prob)
         return row_weights(tensordict, self.tensor_keys.weight, like=like)
 
     def _terms(

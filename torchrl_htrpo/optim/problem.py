@@ -10,6 +10,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import ShapeError
 from torchrl_htrpo.distributed import Group, all_sum_, largest
 
 TermFn = Callable[[TensorDictBase], tuple[Tensor, Tensor]]
@@ -68,6 +69,8 @@ class TrustRegionProblem:
         """
         try:
             pairs = [torch.stack(term(params)) for term in self.terms]
+        except ShapeError:
+            raise
         except ValueError:
             # A distribution refuses its parameters after a step that is too long: NaN lets the line search refuse it.
             pairs = [torch.full((2,), math.nan, device=_device(params))]

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -18,7 +19,10 @@ from tests.envs.failing import Walk
 from torchrl_htrpo.envs import EnvBatch, EnvFailure
 from torchrl_htrpo.envs.adapters import worker_pool
 
-hanging_close = partial(Walk, "hangs", closing=True)
+
+class HangingClose(Walk):
+    def close(self):
+        time.sleep(1000)
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_a_close_in_this_process_that_raises_is_named():
 @pytest.mark.parametrize("fault", ["raises", "exits", "hangs", "is stopped"])
 def test_a_failed_construction_does_not_wait_for_the_close_of_the_others(fault, monkeypatch):
     monkeypatch.setattr(worker_pool, "_START", 0.0)
-    makers = [hanging_close, partial(Walk, fault, construction=True)]
+    makers = [HangingClose, partial(Walk, fault, construction=True)]
     with pytest.raises(EnvFailure, match=rf"environment 1 {HOW[fault]}.*in its construction"):
         EnvBatch(makers, num_workers=2, timeout=1.0, start_method="fork", seed=0)
     assert not multiprocessing.active_children()
@@ -84,6 +88,7 @@ def test_the_programs_of_environments_end_with_an_ordinary_close(tmp_path, warni
 
 PARENT = """
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from tests.envs.failing import Walk

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import StrEnum
 
 import pytest
 from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tests.recipes.runs import TINY, check, run
 from torchrl_htrpo.recipes.command import refuse_unknown_keys
@@ -80,6 +84,59 @@ BAD = {
 def test_a_value_outside_its_range_is_refused_by_name(override, said, configured):
     with pytest.raises(ValueError, match=re.escape(said)):
         check("htrpo", configured("htrpo_fetch", override))
+
+
+# What no key of a type may be.
+NONSENSE = {
+    bool: ["maybe", "abc", None, [True]],
+    int: ["abc", 2.5, float("nan"), None, -1],
+    float: ["abc", float("nan"), float("inf"), -1.0, None],
+    list: ["abc", 8, [0], ["a"], [2.5], None],
+    StrEnum: ["foo", None, 3],
+}
+
+
+def nonsense(node, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every typed key of a configuration with every nonsense for it."""
+    for key in node:
+        part = node._get_node(key)
+        if isinstance(part, DictConfig) and is_dataclass(part._metadata.object_type):
+            yield from nonsense(part, f"{prefix}{key}.")
+            continue
+        kind = part._metadata.ref_type
+        kind = list if isinstance(part, ListConfig) else kind
+        match = next((base for base in NONSENSE if isinstance(kind, type) and issubclass(kind, base)), None)
+        if match is not None and not OmegaConf.is_interpolation(node, key):
+            optional = part._metadata.optional
+            yield from ((prefix + key, value) for value in NONSENSE[match] if not (value is None and optional))
+
+
+# A negative reward, or a bound that the library checks when the run is built.
+CHECKED_LATER = ("goal_task.", "head.", "goals.", "advantage.", "trust_region.", "agent.", "hindsight.", "env.")
+
+
+def changed_and_checked(recipe: str, cfg: DictConfig, key: str, value: object) -> None:
+    OmegaConf.update(cfg, key, value)
+    check(recipe, cfg)
+
+
+@pytest.mark.parametrize("recipe", ["htrpo_bitflip", "her_detour", "trpo"])
+def test_nonsense_for_any_typed_key_is_refused_by_name(recipe, configured):
+    cfg, tried = configured(recipe), 0
+    for key, value in nonsense(cfg):
+        if isinstance(value, (int, float)) and key.startswith(CHECKED_LATER):
+            continue
+        changed, tried = cfg.copy(), tried + 1
+        with pytest.raises((OmegaConfBaseException, ValueError)) as refused:
+            changed_and_checked(recipe, changed, key, value)
+        assert key.rpartition(".")[2] in str(refused.value), (key, value, refused.value)
+    assert tried > 60
+
+
+@pytest.mark.parametrize("override", ["reset_each_batch=abc", "batch_steps=null", "env=null", "critic.epochs=many"])
+def test_trpo_refuses_wrong_types_by_name(override, configured):
+    with pytest.raises(HydraException, match=override.partition("=")[0].rpartition(".")[2]):
+        configured("trpo", override)
 
 
 @pytest.mark.parametrize(
