@@ -247,3 +247,10 @@ def test_a_failure_on_the_original_goal_is_one_under_every_goal_if_success_ends_
     out = HindsightRelabel(GoalTask(EqualGoals(), ends_at_success=ends_at_success))(batch)
     assert out["next", "terminated"][0, 0, 2].item() is not ends_at_success
     assert out["next", "truncated"][0, 0, 2].item() is ends_at_success
+
+
+def test_an_original_goal_that_changes_in_mid_trajectory_is_refused():
+    batch = trajectories(2, 4)
+    batch["desired_goal"][1, 2] += 1
+    with pytest.raises(ValueError, match="HindsightRelabel: 'desired_goal' must be the same at every step"):
+        HindsightRelabel(GoalTask(EqualGoals()))(with_goals(batch, torch.zeros(1, 2).double()))

@@ -29,9 +29,9 @@ def require_goals(owner: object, tensordict: TensorDictBase, task: GoalTask) -> 
         ValueError: if one has another shape.
     """
     sampled, size = tensordict.get(HINDSIGHT_GOAL), tensordict.get(task.desired_goal).shape[-1:]
-    if sampled.dim() < 2 or sampled.shape[-1:] != size:
+    if sampled.shape[-1:] != size:
         expected = f"of the goal size {size[0]} of {task.desired_goal!r}"
-        raise ValueError(refusal(owner, repr(HINDSIGHT_GOAL), expected, list(sampled.shape)))
+        raise ValueError(refusal(owner, repr(HINDSIGHT_GOAL), expected, sampled.shape[-1]))
     require_shape(owner, tensordict, size, task.desired_goal, task.achieved_goal, task.next_achieved_goal)
     require_shape(owner, tensordict, sampled.shape[-2:], HINDSIGHT_GOAL)
     require_shape(owner, tensordict, sampled.shape[-2:-1], HINDSIGHT_GOAL_MASK)

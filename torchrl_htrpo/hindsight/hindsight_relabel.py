@@ -40,8 +40,9 @@ class HindsightRelabel(BatchTransform):
 
     Raises:
         KeyError: if an entry is missing.
-        ValueError: if the goals have another size than the task's, the goals change along a trajectory, a row holds
-            several trajectories, or a relabelled reward is not finite (the last three are checks of values).
+        ValueError: if the goals have another size than the task's, the goals or the hindsight goals change along a
+            trajectory, a row holds several trajectories, or a relabelled reward is not finite (the last three are
+            checks of values).
 
     Example:
         >>> from torchrl_htrpo.envs import BitFlipEnv
@@ -68,7 +69,9 @@ class HindsightRelabel(BatchTransform):
         if may_wait(goals.device) and goals.stride(-3) and (goals != goals[..., :1, :, :]).any():
             expected = "the same at every step of a trajectory (HindsightReplay takes goals of single steps)"
             raise ValueError(refusal(self, repr(HINDSIGHT_GOAL), expected, "goals that change"))
-        valid = self._live_goals(tensordict) & self._first_trajectory(tensordict)
+        first = self._first_trajectory(tensordict)
+        self._refuse_moving_goals(tensordict, first)
+        valid = self._live_goals(tensordict) & first
         failed = self.task.failure(tensordict)
         out = tensordict.exclude("hindsight").expand(goals.shape[-2], *tensordict.batch_size).clone(False)
         out.set("original_goal", out.get(self.task.desired_goal))
@@ -76,6 +79,12 @@ class HindsightRelabel(BatchTransform):
         out.set(self.task.desired_goal, goals)
         out.set(self.task.next_desired_goal, goals)
         return self._cut(out, valid, failed)
+
+    def _refuse_moving_goals(self, tensordict: TensorDictBase, first: Tensor) -> None:
+        desired = tensordict.get(self.task.desired_goal)
+        if may_wait(desired.device) and ((desired != desired[..., :1, :]).any(-1) & first).any():
+            expected = "the same at every step of a trajectory"
+            raise ValueError(refusal(self, repr(self.task.desired_goal), expected, "a goal that changes"))
 
     def _live_goals(self, tensordict: TensorDictBase) -> Tensor:
         exists = tensordict.get(HINDSIGHT_GOAL_MASK, default=None)

@@ -156,7 +156,8 @@ class WorkerPool:
     def close(self) -> None:
         """Close the environments and end the processes; warn about those that fail or take too long to close."""
         self._close()
-        codes = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
+        failed = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
+        codes = {worker: None if code == -signal.SIGKILL else code for worker, code in failed.items()}  # by us
         if codes:
             torchrl_logger.warning(f"EnvBatch: {self._blame(codes)}")
 
