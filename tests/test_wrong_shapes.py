@@ -15,17 +15,17 @@ from torch import Tensor
 import torchrl_htrpo as ht
 from torchrl_htrpo import batch, envs, evaluation, hindsight, modules, objectives
 
+HEADS = {"categorical": modules.CategoricalHead, "one_hot": modules.OneHotHead, "gaussian": modules.GaussianHead}
 Call = Callable[[TensorDictBase], Any]
 
 
 def calls(kind: str) -> dict[str, tuple[Call, TensorDictBase]]:
     """Every public step of the pipeline, with a batch that it accepts."""
     torch.manual_seed(0)
-    discrete = kind == "discrete"
-    env: Any = envs.BitFlipEnv(4, num_envs=3) if discrete else envs.DetourEnv(num_envs=3, horizon=5)
-    head, task = modules.CategoricalHead if discrete else modules.GaussianHead, env.task()
-    actor, critic = ht.make_actor(head, env, (4,)), ht.make_critic(env, (4,))
-    raw = env.rollout(4, actor).exclude(("next", "observation"), inplace=False)
+    head = HEADS[kind]
+    env: Any = envs.DetourEnv(num_envs=3, horizon=5) if kind == "gaussian" else envs.BitFlipEnv(4, num_envs=3)
+    task, actor, critic = env.task(), ht.make_actor(head, env, (4,)), ht.make_critic(env, (4,))
+    raw = actor(env.rollout(4)).exclude(("next", "observation"), inplace=False)
     raw["next", "observation"] = raw["observation"].roll(-1, 1)
     samplers = {
         "AllGoalSampler": hindsight.AllGoalSampler(),
@@ -113,7 +113,7 @@ def attack(kind: str) -> Counter[tuple[str, str, str, str]]:
     return counts
 
 
-@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+@pytest.mark.parametrize("kind", HEADS)
 def test_no_entry_of_a_wrong_shape_is_accepted_with_another_result(kind):
     counts = attack(kind)
     assert counts.total() > 400

@@ -7,9 +7,11 @@ from tensordict import NestedKey, TensorDictBase, is_tensor_collection
 from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequential
 from torch import Tensor
 from torch.distributions import Distribution
+from torchrl.modules import MaskedOneHotCategorical, OneHotCategorical
 
-from torchrl_htrpo._errors import refusal, require_shape
+from torchrl_htrpo._errors import ShapeError, refusal, require_shape
 
+_ONE_HOT = (OneHotCategorical, MaskedOneHotCategorical)  # TorchRL gives them no event shape
 _ABSENT = Distribution.log_prob  # the inherited method of a distribution without log_prob
 
 
@@ -51,8 +53,14 @@ def log_prob_of(dist: Distribution, tensordict: TensorDictBase, action: NestedKe
     Raises:
         ShapeError: if the action has another shape than the distribution gives it.
     """
-    require_shape("action_log_prob", tensordict, dist.event_shape, action)
-    return dist.log_prob(tensordict.get(action))
+    tail = dist.logits.shape[-1:] if isinstance(dist, _ONE_HOT) else dist.event_shape
+    if tail:
+        require_shape("action_log_prob", tensordict, tail, action)
+    scores, shape = dist.log_prob(tensordict.get(action)), tensordict.batch_size
+    if scores.shape != shape:
+        expected = f"of a shape with log-probabilities {list(shape)}"
+        raise ShapeError(refusal("action_log_prob", repr(action), expected, list(tensordict.get(action).shape)))
+    return scores
 
 
 def action_log_prob(
