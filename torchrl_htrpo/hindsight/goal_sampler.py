@@ -80,8 +80,8 @@ class GoalSampler(BatchTransform):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the hindsight goals of a batch of trajectories ``[*B, T]``."""
         desired, achieved = self._require(tensordict, self.desired_goal, self.next_achieved_goal)
-        goals = self.desired_goal, self.next_achieved_goal, *([self.achieved_goal] if self.skip_held else [])
-        require_shape(self, tensordict, desired.shape[-1:], *goals)
+        keys = self.desired_goal, self.next_achieved_goal, *([self.achieved_goal] if self.skip_held else [])
+        require_shape(self, tensordict, desired.shape[-1:], *keys)
         valid = self._valid(tensordict)
         self._refuse_non_finite(self.next_achieved_goal, achieved, valid)
         self._refuse_non_finite(self.desired_goal, desired, valid)

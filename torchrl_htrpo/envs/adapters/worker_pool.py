@@ -171,6 +171,9 @@ class WorkerPool:
 class _Workers(ParallelEnv):
     """TorchRL's environments in processes, with a limit for every wait."""
 
+    parent_channels: list[Any]
+    _workers: list[Any]
+
     def __init__(self, *args: Any, limit: float, **kwargs: Any) -> None:
         self.__dict__["limit"] = limit
         super().__init__(*args, **kwargs)
