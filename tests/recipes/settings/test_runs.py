@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tests.recipes.runs import TINY, check, run
-from torchrl_htrpo.recipes.command import refuse_unknown_keys
+from tests.recipes.runs import NAMED, TINY, check, run
+from torchrl_htrpo.recipes.command import SCHEMAS, refuse_unknown_keys
 from torchrl_htrpo.recipes.settings import lasting
 from torchrl_htrpo.recipes.settings.runs import FREE
 
@@ -122,7 +122,8 @@ def changed_and_checked(recipe: str, cfg: DictConfig, key: str, value: object) -
 
 @pytest.mark.parametrize("recipe", ["htrpo_bitflip", "her_detour", "trpo"])
 def test_nonsense_for_any_typed_key_is_refused_by_name(recipe, configured):
-    cfg, tried = configured(recipe), 0
+    schema, tried = OmegaConf.structured(SCHEMAS[NAMED.get(recipe, (recipe,))[0]]), 0
+    cfg = OmegaConf.merge(schema, configured(recipe))  # with the types of all keys
     for key, value in nonsense(cfg):
         if isinstance(value, (int, float)) and key.startswith(CHECKED_LATER):
             continue
