@@ -8,6 +8,7 @@ from typing import Any
 # The gallery executes on few rows: one thread is faster, and the libraries' advice belongs elsewhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RL_WARNINGS", "0")
+os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in the output of the gallery
 
 from sphinx.util.inspect import signature as signature_of
 from sphinx.util.inspect import stringify_signature
