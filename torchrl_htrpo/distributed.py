@@ -129,7 +129,8 @@ def watch_of(group: Group) -> Group:
     """A group with the backend gloo of the same processes, for :func:`roll_call`."""
     if group is None or dist.get_backend(group) == "gloo":
         return group
-    return dist.new_group(dist.get_process_group_ranks(group), backend="gloo", use_local_synchronization=True)
+    ranks, timeout = dist.get_process_group_ranks(group), _timeout_of(group)
+    return dist.new_group(ranks, timeout=timeout, backend="gloo", use_local_synchronization=True)
 
 
 def roll_call(group: Group, where: str, timeout: float | None = None) -> None:
@@ -146,9 +147,15 @@ def roll_call(group: Group, where: str, timeout: float | None = None) -> None:
     if group is None:
         return
     try:
-        dist.monitored_barrier(group, None if timeout is None else timedelta(seconds=timeout), wait_all_ranks=True)
+        longest = _timeout_of(group) if timeout is None else timedelta(seconds=timeout)
+        dist.monitored_barrier(group, longest, wait_all_ranks=True)
     except RuntimeError as error:
         raise RuntimeError(f"process {rank_of(group)} waited after {where!r} for another one: {error}") from error
+
+
+def _timeout_of(group: dist.ProcessGroup) -> timedelta:
+    """The timeout of a group, which torch's functions do not use by default."""
+    return group._get_backend(device_of(group)).options._timeout
 
 
 def _reduced(values: Tensor, group: Group, operation: dist.ReduceOp.RedOpType) -> Tensor:
