@@ -71,13 +71,18 @@ def test_a_process_that_fails_stops_all_and_is_named(fault, told, tmp_path):
     target = "env._target_=tests.recipes.torchrun_faults.FaultyBitFlipEnv"
     began = time.monotonic()
     ended = torchrun(
-        target, f"+env.fault={fault}", "process_timeout=10", "hydra.run.dir=run", "total_steps=6400", folder=tmp_path
+        target,
+        f"+env.fault={fault}",
+        "process_timeout=10",
+        f"hydra.run.dir={tmp_path}/run",
+        "total_steps=6400",
+        folder=tmp_path,
     )
     assert ended.returncode != 0
     assert told in ended.stderr
     assert "[Rank 1]" in ended.stderr or "rank      : 1" in ended.stderr or "Rank 1 failed" in ended.stderr
     assert time.monotonic() - began < 120
-    assert processes_that_name(f"+env.fault={fault}") == []
+    assert processes_that_name(str(tmp_path)) == []
 
 
 @pytest.mark.slow
