@@ -259,15 +259,12 @@ class Trainer:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group = None) -> None:
-    """Take one gradient step on a loss; raise if the gradient has NaN or inf.
+    """Take one gradient step on a loss; raise a RuntimeError if the gradient has NaN or inf.
 
     Args:
         optimizer: holds the parameters.
         loss: a scalar.
         process_group: processes with other terms of the loss; the step is on the sum of all.
-
-    Raises:
-        RuntimeError: if the gradient is not finite.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(1))
@@ -284,16 +281,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group
 
 
 def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
-    """Raise if the policy's distribution does not support a divergence.
-
-    Args:
-        divergence: of the policy.
-        actor: the policy.
-        env: the environment.
-
-    Raises:
-        ValueError: if it has none.
-    """
+    """Raise a ValueError if the policy's distribution does not support a divergence."""
     device = next(actor.parameters()).device
     with torch.random.fork_rng(), torch.no_grad():
         rows = actor(env.fake_tensordict().select(*actor.in_keys).to(device)).reshape(-1)
