@@ -58,6 +58,29 @@ def test_weights_equal_products_of_ratios(head, weighted, finished, normalizatio
     assert torch.equal(old, batch["action_log_prob"])
 
 
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_weights_of_a_window_equal_products_of_its_ratios(window):
+    actor = actor_with("gaussian")
+    out = CumulativeGoalRatio(actor, window=window)(relabelled(actor, lengths=[5, 2, 4, 5]))
+    mask = out["collector", "mask"]
+    single = (out["action_log_prob"] - out["original_log_prob"]).where(mask, 0).exp()
+    rho = torch.stack([single[..., max(0, t - window + 1) : t + 1].prod(-1) for t in range(5)], -1)
+    expected = oracles.wis_weights(rho, mask, "exclude")
+    assert torch.allclose(out["hindsight", "weight"], expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"window": 0}, "window must be a positive integer, got 0"),
+        ({"window": 2, "per_decision": False}, "window must be None with per_decision=False, got 2"),
+    ],
+)
+def test_a_wrong_window_is_refused(more, said):
+    with pytest.raises(ValueError, match=f"CumulativeGoalRatio: {said}"):
+        CumulativeGoalRatio(actor_with("gaussian"), **more)
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_recomputed_log_prob_equals_the_collected_one_at_the_original_goal(head, dtype):

@@ -120,6 +120,21 @@ def test_a_ratio_enumerated_by_hand_on_three_steps():
     assert whole.exp().tolist() == pytest.approx([8.0, 8.0, 8.0])
 
 
+@pytest.mark.parametrize(
+    ("window", "products"), [(1, [2.0, 0.5, 8.0]), (2, [2.0, 1.0, 4.0]), (3, [2.0, 1.0, 8.0]), (9, [2.0, 1.0, 8.0])]
+)
+def test_a_window_keeps_the_last_ratios(window, products):
+    log_ratio = torch.tensor([2.0, 0.5, 8.0], dtype=torch.float64).log()
+    found = cumulative_log_ratio(log_ratio, torch.ones(3, dtype=torch.bool), window=window)
+    assert found.exp().tolist() == pytest.approx(products)
+
+
+def test_a_window_forgets_an_impossible_action():
+    log_ratio = torch.tensor([0.0, -torch.inf, 1.0, 2.0])
+    found = cumulative_log_ratio(log_ratio, torch.ones(4, dtype=torch.bool), window=2)
+    assert found.tolist() == [0.0, -torch.inf, -torch.inf, 3.0]
+
+
 def test_dead_steps_do_not_enter_the_product():
     log_ratio = torch.tensor([1.0, torch.nan, torch.inf])
     live = torch.tensor([True, False, False])

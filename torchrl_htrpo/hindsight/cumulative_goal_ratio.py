@@ -37,6 +37,10 @@ class CumulativeGoalRatio(BatchTransform):
     estimate an expectation over all trajectories. ``"exclude"`` learns FetchPush faster; ``"include"`` keeps a policy
     good where training continues after success (docs/results).
 
+    The product over all decisions corrects the states for the goal too, at the price of few effective trajectories: 4 to
+    20 of 128 on FetchPush. ``window`` keeps the ratio of the last decisions only; the states stay those of the
+    collecting policies, as in off-policy policy gradients (`Degris et al. <https://arxiv.org/abs/1205.4839>`_).
+
     Evaluates the actor under the new goals on live steps only, in chunks, and computes the product as a sum in log
     space. Warns if all actions of the first batch are greedy: a ``ProbabilisticActor`` does not explore by default.
     Writes
@@ -54,6 +58,7 @@ class CumulativeGoalRatio(BatchTransform):
         weighted: normalise the ratio over trajectories (weighted importance sampling); otherwise use the plain ratio
             (ablation "w/o WIS").
         per_decision: product up to each step; otherwise over the whole trajectory.
+        window: the last decisions in the product, up to each step. Default: all (as published).
         finished: whether the sum over trajectories should ``"exclude"`` or ``"include"`` finished ones. It always
             excludes those in which the goal held before the first step.
         normalization: ``"mean"`` divides by the total weight: weighted sums are means over decisions, and a bound on
@@ -91,6 +96,7 @@ class CumulativeGoalRatio(BatchTransform):
         gamma: float = 0.98,
         weighted: bool = True,
         per_decision: bool = True,
+        window: int | None = None,
         finished: Finished = "exclude",
         normalization: Normalization = "mean",
         chunk_size: int = 8192,
@@ -103,6 +109,10 @@ class CumulativeGoalRatio(BatchTransform):
             )
         number(self, "gamma", gamma)
         count(self, "chunk_size", chunk_size)
+        if window is not None:
+            count(self, "window", window)
+            if not per_decision:
+                raise ValueError(refusal(self, "window", "None with per_decision=False", window))
         if not 0 <= gamma <= 1 or (gamma == 1 and normalization == "paper"):
             expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
             raise ValueError(refusal(self, "gamma", expected, gamma))
@@ -112,7 +122,7 @@ class CumulativeGoalRatio(BatchTransform):
         # Do not register the actor as a submodule: its parameters must not appear twice.
         self.__dict__["actor"] = actor
         self.checked_exploration = False
-        self.gamma, self.weighted, self.per_decision = gamma, weighted, per_decision
+        self.gamma, self.weighted, self.per_decision, self.window = gamma, weighted, per_decision, window
         self.finished, self.normalization, self.chunk_size = finished, normalization, chunk_size
         self.process_group = process_group
 
@@ -169,7 +179,7 @@ class CumulativeGoalRatio(BatchTransform):
             ``[G, *B, T]``, zero on dead steps.
         """
         mask = by_goal(live)
-        total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision)
+        total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision, self.window)
         largest = torch.finfo(total.dtype).max ** 0.25
         plain = torch.where(mask, total.exp().clamp_max(largest), 0)
         included = mask.any(-1, keepdim=True).expand_as(mask) if self.finished == "include" else mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from torchrl_htrpo.batch.mask import beyond_end
@@ -184,15 +185,18 @@ def cut_at_first_success(success: Tensor, valid: Tensor, held: Tensor) -> tuple[
     return success & live, live
 
 
-def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = True) -> Tensor:
+def cumulative_log_ratio(
+    log_ratio: Tensor, live: Tensor, per_decision: bool = True, window: int | None = None
+) -> Tensor:
     r"""Cumulative goal ratio in log space: the logarithm of the product in eqs. 77-80.
 
-    .. math:: \log \rho_t = \sum_{k \le t} \log \tilde\pi(a_k|s_k,g') - \log \tilde\pi(a_k|s_k,g)
+    .. math:: \log \rho_t = \sum_{t - h < k \le t} \log \tilde\pi(a_k|s_k,g') - \log \tilde\pi(a_k|s_k,g)
 
     Args:
         log_ratio: ``[*B, T]``.
         live: ``[*B, T]``; other steps contribute nothing.
         per_decision: sum up to each step; otherwise over the whole trajectory.
+        window: the number :math:`h` of last decisions in the sum up to a step. Default: all.
 
     Returns:
         ``[*B, T]``.
@@ -200,8 +204,13 @@ def cumulative_log_ratio(log_ratio: Tensor, live: Tensor, per_decision: bool = T
     Example:
         >>> cumulative_log_ratio(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, True, False]))
         tensor([1., 3., 3.])
+        >>> cumulative_log_ratio(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3, dtype=torch.bool), window=2)
+        tensor([1., 3., 5.])
     """
     log_ratio = torch.where(live, log_ratio, 0)
+    if per_decision and window is not None and window < log_ratio.shape[-1]:
+        # Not a difference of two sums: that is NaN after an impossible action.
+        return F.pad(log_ratio, (window - 1, 0)).unfold(-1, window, 1).sum(-1)
     return log_ratio.cumsum(-1) if per_decision else log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
 
 

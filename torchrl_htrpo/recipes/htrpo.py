@@ -78,6 +78,7 @@ def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
         process_group=group,
         weighted=cfg.weighted,
         per_decision=cfg.per_decision,
+        window=cfg.ratio_window,
         finished=cfg.finished,
         normalization=cfg.normalization,
     )

@@ -144,7 +144,7 @@ def hindsight_pipeline(
         goal_block: goals relabelled together; bounds the memory of the relabelled batch. The module then returns
             :class:`~torchrl_htrpo.trainers.GoalBlocks`. Default: all.
         process_group: processes with other trajectories of the same batch. A sampler in ``goals`` needs it too.
-        **ratio: for :class:`CumulativeGoalRatio` (``weighted``, ``per_decision``, ``finished``, ``normalization``).
+        **ratio: for :class:`CumulativeGoalRatio` (``weighted``, ``per_decision``, ``window``, ...).
 
     Returns:
         A module from trajectories ``[N, T]`` to rows ``[G, N, T]``.

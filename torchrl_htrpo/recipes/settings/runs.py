@@ -113,6 +113,7 @@ class HTRPOConfig(GoalRunConfig):
     skip_held_goals: bool = True  # leave out goals that held where their own trajectory began
     weighted: bool = True  # weighted importance sampling; false: the ablation "w/o WIS"
     per_decision: bool = True  # ratio up to each step; false: over the whole trajectory
+    ratio_window: int | None = None  # last decisions in that ratio; null: all, as published
     finished: Finished = Finished.exclude  # trajectories that reached the goal, in the sum over trajectories
     normalization: Normalization = Normalization.mean  # of the weights
     lmbda: float = 0.9  # bound of the trace coefficients (advantage=goal_vtrace), or GAE's lambda
@@ -128,7 +129,7 @@ class HTRPOConfig(GoalRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block")
+        within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block", "ratio_window")
         within(self, 1, inf, "replay_batches", "batch_steps")
         within(self, 0, inf, "max_divergence", "process_timeout", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
