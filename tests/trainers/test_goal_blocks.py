@@ -78,6 +78,7 @@ def test_every_row_or_a_single_one(num_rows):
         {"weighted": False, "normalization": "paper"},
         {"finished": "include"},
         {"per_decision": False},
+        {"window": 2, "center_advantage": True},
     ],
     ids=str,
 )

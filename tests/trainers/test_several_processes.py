@@ -38,6 +38,7 @@ CASES = {name: {"goals": name} for name in SAMPLERS} | {
     "a process without a live row": {"goals": "shared goals", "dead": True},
     "the paper's units": {"goals": "shared goals", "normalization": "paper"},
     "finished trajectories included": {"goals": "shared goals", "finished": "include"},
+    "centered advantages": {"goals": "shared goals", "window": 1, "center_advantage": True, "ragged": True},
     "plain ratios": {"goals": "shared goals", "weighted": False},
     "blocks of goals": {"goals": "both", "goal_block": 3},
     "blocks of goals in the paper's units": {"goals": "shared goals", "goal_block": 2, "normalization": "paper"},

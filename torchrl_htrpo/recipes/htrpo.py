@@ -73,6 +73,7 @@ def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
         gamma=cfg.gamma,
         goals=instantiate(cfg.goals)(skip_held=task.reached if cfg.skip_held_goals else None, process_group=group),
         advantage=instantiate(cfg.advantage),
+        center_advantage=cfg.center_advantage,
         chunk_size=cfg.chunk_rows,
         goal_block=cfg.goal_block,
         process_group=group,

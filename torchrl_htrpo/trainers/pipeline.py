@@ -15,7 +15,7 @@ from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
-from torchrl_htrpo.objectives import GoalVTrace, StateValue
+from torchrl_htrpo.objectives import CenterAdvantage, GoalVTrace, StateValue
 from torchrl_htrpo.trainers.goal_blocks import GoalBlocks
 
 
@@ -125,6 +125,7 @@ def hindsight_pipeline(
     gamma: float = 0.98,
     goals: GoalSampler | None = None,
     advantage: Callable[..., nn.Module] = GoalVTrace,
+    center_advantage: bool = False,
     chunk_size: int = 8192,
     goal_block: int | None = None,
     process_group: Group = None,
@@ -140,6 +141,7 @@ def hindsight_pipeline(
         goals: chooses hindsight goals. Default: 100 goals of :class:`HGFGoalSampler`, without those that held at the
             start of their own trajectory.
         advantage: makes the advantage estimator, called with ``gamma=``.
+        center_advantage: whether to add :class:`CenterAdvantage`.
         chunk_size: rows evaluated together; bounds the memory of the networks.
         goal_block: goals relabelled together; bounds the memory of the relabelled batch. The module then returns
             :class:`~torchrl_htrpo.trainers.GoalBlocks`. Default: all.
@@ -165,4 +167,7 @@ def hindsight_pipeline(
         CumulativeGoalRatio(actor, gamma=gamma, chunk_size=chunk_size, process_group=process_group, **ratio),
     )
     value = StateValue(critic, chunk_size=chunk_size)
-    return HindsightPipeline(hindsight, value, advantage(gamma=gamma), goal_block=goal_block)
+    estimator = advantage(gamma=gamma)
+    if center_advantage:
+        estimator = nn.Sequential(estimator, CenterAdvantage(process_group=process_group))
+    return HindsightPipeline(hindsight, value, estimator, goal_block=goal_block)

@@ -93,7 +93,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "htrpo_no_hgf": ({"goals": "uniform"}, {}),  # as many goals, sampled uniformly from the achieved ones
     "htrpo_no_qkl": ({"divergence": "sampled_kl"}, {}),
     "htrpo_no_wis": ({}, {"weighted": False}),  # plain ratios
-    "htrpo_whole_ratio": ({}, {"per_decision": False}),  # the ratio of the whole trajectory at each of its steps
+    "htrpo_whole_ratio": ({}, {"per_decision": False, "ratio_window": None}),  # one ratio a trajectory
     "hpg": ({"goals": "uniform", "trust_region": "hpg"}, {}),  # hindsight policy gradient
     "hpg_hgf": ({"goals": "hgf", "trust_region": "hpg"}, {}),
     "trpo": ({"goals": "original", "advantage": "gae", "divergence": "kl"}, _TRPO),

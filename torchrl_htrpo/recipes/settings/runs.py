@@ -114,6 +114,7 @@ class HTRPOConfig(GoalRunConfig):
     weighted: bool = True  # weighted importance sampling; false: the ablation "w/o WIS"
     per_decision: bool = True  # ratio up to each step; false: over the whole trajectory
     ratio_window: int | None = None  # last decisions in that ratio; null: all, as published
+    center_advantage: bool = False  # subtract the weighted mean over trajectories, for each goal and step
     finished: Finished = Finished.exclude  # trajectories that reached the goal, in the sum over trajectories
     normalization: Normalization = Normalization.mean  # of the weights
     lmbda: float = 0.9  # bound of the trace coefficients (advantage=goal_vtrace), or GAE's lambda
