@@ -65,7 +65,7 @@ $(VENV)/.robotics: pyproject.toml constraints.txt | $(VENV)/.venv
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[robotics,atari,results,test,docs]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[robotics,atari,ray,results,sweeps,test,docs]'
 	@touch $@ $(VENV)/.robotics
 
 # mujoco_warp wants a newer mujoco than gymnasium-robotics bears: its own environment, the same set otherwise.

@@ -19,7 +19,6 @@ NEEDS = {
     "deploy": "gymnasium_robotics",
     "mixed_actions": "gymnasium",
     "own_environment": "gymnasium",
-    "ray_collector": "ray",
     "trpo_alone": "mujoco",
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -13,6 +13,7 @@ EXTRAS = {
     "moviepy": "video",
     "mujoco": "robotics",
     "mujoco_warp": "warp",
+    "ray": "ray",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
     "warp": "warp",

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torch import nn
 from torchrl.envs import EnvBase, ExplorationType
@@ -39,7 +40,7 @@ from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.recipes.torchrun import process_group
-from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, hindsight_pipeline, seed_everything
+from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, RayWorkers, hindsight_pipeline, seed_everything
 
 
 def main() -> None:
@@ -103,6 +104,7 @@ def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
         warmup_steps=cfg.warmup_steps,
         estimates=instantiate(cfg.estimates),
         evaluator=make_evaluator(cfg, exam, task, group),
+        collector=make_collector(cfg, actor, group),
         process_group=group,
         **loop,
     )
@@ -115,6 +117,20 @@ def share_environments(cfg: DictConfig, group: Group) -> DictConfig:
     shared = cfg.copy()
     shared.num_envs = cfg.num_envs // size_of(group)
     return shared
+
+
+def make_collector(cfg: DictConfig, actor: nn.Module, group: Group) -> RayWorkers | None:
+    """Create the collector of a configuration; None for the trainer's own."""
+    if cfg.collector is None:
+        return None
+    if size_of(group) > 1:
+        raise ValueError(refusal(cfg.name, "collector", "local with several processes", "ray"))
+    settings: Any = OmegaConf.to_container(cfg.env, resolve=True)
+    settings |= {"num_envs": cfg.num_envs // cfg.num_collectors}
+    settings |= {"device": "cpu"} if "device" in settings else {}
+    create_env = partial(instantiate, settings)
+    batch_steps = cfg.batch_steps or cfg.num_envs * cfg.horizon
+    return instantiate(cfg.collector)(create_env, actor, batch_steps=batch_steps)
 
 
 def make_evaluator(cfg: DictConfig, env: EnvBase, task: GoalTask, group: Group = None) -> Evaluator:

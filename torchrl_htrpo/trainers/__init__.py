@@ -5,12 +5,15 @@ from torchrl_htrpo.trainers.evaluator import Evaluator
 from torchrl_htrpo.trainers.goal_blocks import GoalBlocks
 from torchrl_htrpo.trainers.htrpo import HTRPOTrainer, encoder_of
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, hindsight_pipeline
+from torchrl_htrpo.trainers.ray_workers import LostWorkersError, RayWorkers
 
 __all__ = [
     "Evaluator",
     "GoalBlocks",
     "HTRPOTrainer",
     "HindsightPipeline",
+    "LostWorkersError",
+    "RayWorkers",
     "Trainer",
     "descend",
     "encoder_of",

@@ -42,6 +42,7 @@ from torchrl_htrpo.records.loggers import check_backend
 from torchrl_htrpo.records.process_states import ProcessStates, with_states_of_all
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
+from torchrl_htrpo.trainers.ray_workers import RayWorkers
 
 Hook = Literal["batch_process", "post_steps", "post_steps_log"]
 Metrics = dict[str, float]
@@ -61,6 +62,7 @@ class Trainer:
         batch_steps: environment steps of an iteration, of all processes.
         directory: the run's folder.
         collecting_actor: the policy that collects, with exploration. Default: ``actor``.
+        collector: yields batches of ``batch_steps``. Default: TorchRL's ``Collector``, in this process.
         evaluator: evaluates the policy. Default: no evaluation.
         reset_each_batch: begin new episodes with every batch. Needed to resume bit for bit.
         save_every: iterations between checkpoints.
@@ -90,6 +92,7 @@ class Trainer:
         batch_steps: int,
         directory: Path | str,
         collecting_actor: TensorDictModuleBase | None = None,
+        collector: RayWorkers | None = None,
         evaluator: Evaluator | None = None,
         reset_each_batch: bool = True,
         save_every: int = 1,
@@ -116,7 +119,8 @@ class Trainer:
         self._hooks: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         self.finite = FiniteGuard()
         self.device = next(actor.parameters()).device
-        self.collector = Collector(
+        self._resources = [one for one in (self.env, evaluator, collector) if one is not None]
+        self.collector = collector or Collector(
             self.env,
             collecting_actor or actor,
             frames_per_batch=batch_steps // size_of(process_group),
@@ -180,7 +184,7 @@ class Trainer:
         batches = iter(self.collector)
         last = self.resume and (self.is_over(steps) or self._target_reached())
         with ExitStack() as stack:
-            for resource in (self.env, *([self.evaluator] if self.evaluator else [])):
+            for resource in self._resources:
                 stack.enter_context(closing(resource))
             stack.enter_context(self.run)
             while not (last or largest(bool(self.run.stop), self.process_group)):

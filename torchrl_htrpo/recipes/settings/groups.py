@@ -71,6 +71,13 @@ TRUST_REGIONS = {
         "normalization": "mean",
     },
 }
+COLLECTORS = {
+    "local": {"collector": None, "num_collectors": 1},
+    "ray": {
+        "collector": component("trainers.RayWorkers", "num_cpus restarts timeout", num_workers="${num_collectors}"),
+        "num_collectors": 2,
+    },
+}
 AGENTS = {
     "dqn": component("recipes.agents.make_dqn", epsilon=0.2),
     "ddpg": component("recipes.agents.make_ddpg", epsilon=0.3, sigma=0.2, action_cost=1.0),
@@ -126,6 +133,7 @@ def register_all() -> None:
         register(group, choices)
     register("head", {name: {"head": head, **MODE} for name, head in MIXTURES.items()}, "_global_")
     register("trust_region", TRUST_REGIONS, "_global_")
+    register("collector", COLLECTORS, "_global_")
     systems = {
         name: {"defaults": [{f"override /{group}": choice} for group, choice in groups.items()], **values}
         for name, (groups, values) in SYSTEMS.items()

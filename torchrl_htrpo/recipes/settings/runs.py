@@ -105,6 +105,8 @@ class HTRPOConfig(GoalRunConfig):
     advantage: Any = MISSING
     divergence: Any = MISSING
     trust_region: Any = MISSING
+    collector: Any = None  # null: in this process
+    num_collectors: int = 1  # workers of collector=ray, which share num_envs
     trunk: Any = None  # of policy and critic, where observations are pictures
     batch_steps: int | None = None  # environment steps per iteration; null: one episode of each environment
     warmup_steps: int = 0  # random steps for the first statistics of the normaliser (counted)
@@ -131,7 +133,7 @@ class HTRPOConfig(GoalRunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block", "ratio_window")
-        within(self, 1, inf, "replay_batches", "batch_steps")
+        within(self, 1, inf, "replay_batches", "batch_steps", "num_collectors")
         within(self, 0, inf, "max_divergence", "process_timeout", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
         within(self, 0, 1, "lmbda")
@@ -141,6 +143,9 @@ class HTRPOConfig(GoalRunConfig):
         expected = f"a multiple of num_envs = {self.num_envs}, above 0 with normalize"
         require_that(self, batch % episodes == 0, "batch_steps", f"a multiple of num_envs * horizon = {episodes}")
         require_that(self, fits, "warmup_steps", expected)
+        require_that(self, self.collector or self.num_collectors == 1, "num_collectors", "1 without collector=ray")
+        shared = self.num_envs % self.num_collectors == 0
+        require_that(self, shared, "num_collectors", f"a divisor of num_envs = {self.num_envs}")
         least = self.warmup_steps + batch
         require_that(self, self.total_steps >= least, "total_steps", f"at least warmup_steps + one batch = {least}")
 
