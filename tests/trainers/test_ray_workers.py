@@ -65,7 +65,7 @@ def test_batches_depend_on_seed_and_weights_alone_and_survive_lost_workers(clust
 
         found.restarts = 0
         ray.kill(found.workers.remote_collectors[0])
-        with pytest.raises(LostWorkersError, match=r"worker \[1\] of 2 died.*resume="):
+        with pytest.raises(LostWorkersError, match=r"workers \[1\] of 2 died .*resume="):
             next(batches)
     assert ray.is_initialized()  # it was there before
 

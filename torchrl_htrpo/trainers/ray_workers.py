@@ -25,6 +25,10 @@ class LostWorkersError(RuntimeError):
 class SeededCollector(Collector):
     """A collector whose seed also decides the actions."""
 
+    def __bool__(self) -> bool:
+        # When a task fails, Ray asks whether its actor is true; the length of an endless collector is not an integer.
+        return True
+
     def set_seed(self, seed: int, static_seed: bool = False) -> int:
         """Seed torch and the environments; return the seed of the next collector."""
         torch.manual_seed(seed)
@@ -118,12 +122,13 @@ class RayWorkers:
                 if not lost:
                     raise
                 self._stop()
-                cause = f"worker {lost} of {self.num_workers} died: {error}"
+                reason = " ".join(str(error).split())
+                cause = f"workers {lost} of {self.num_workers} died"
                 if attempt == self.restarts:
-                    times = f"workers died {attempt + 1} times in a row while they collected one batch"
+                    times = f"{attempt + 1} times in a row" if attempt else "and may not be replaced (restarts=0)"
                     advice = "The run is saved up to the iteration before: continue with resume=<its folder>"
-                    raise LostWorkersError(f"RayWorkers: {times}; {cause}. {advice}") from error
-                torchrl_logger.warning(f"RayWorkers: {cause}; all are replaced, and collect the batch again")
+                    raise LostWorkersError(f"RayWorkers: {cause} {times}: {reason} {advice}") from error
+                torchrl_logger.warning(f"RayWorkers: {cause}: {reason} All are replaced, and collect the batch again")
         raise AssertionError
 
     def _batch(self, seed: int) -> TensorDictBase:
