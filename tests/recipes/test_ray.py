@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchrl_htrpo.records import read_table
+from torchrl_htrpo.trainers import RayWorkers
 
 ray = pytest.importorskip("ray")
 RECIPE = ("collector=ray", "num_collectors=2", "num_envs=4", "total_steps=96")
@@ -17,8 +18,18 @@ def cluster():
     ray.shutdown()
 
 
+@pytest.fixture
+def same_workers(cluster, monkeypatch):
+    """Workers start slowly, so all runs of a test have the same."""
+    made, start = [], RayWorkers._start
+    monkeypatch.setattr(RayWorkers, "_start", lambda self: made[0] if made else made.append(start(self)) or made[0])
+    monkeypatch.setattr(RayWorkers, "_stop", lambda _: None)
+    yield
+    made[0].shutdown()
+
+
 @pytest.mark.timeout(300)
-def test_a_resumed_run_ends_as_the_unbroken_one(cluster, trained, tmp_path):
+def test_a_resumed_run_ends_as_the_unbroken_one(same_workers, trained, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     trained("htrpo_bitflip", *RECIPE, directory=whole)
     trained("htrpo_bitflip", *RECIPE, "total_steps=48", directory=broken)
