@@ -184,9 +184,8 @@ class Trainer:
         batches = iter(self.collector)
         last = self.resume and (self.is_over(steps) or self._target_reached())
         with ExitStack() as stack:
-            for resource in self._resources:
-                stack.enter_context(closing(resource))
-            stack.enter_context(self.run)
+            for resource in (*map(closing, self._resources), self.run):
+                stack.enter_context(resource)
             while not (last or largest(bool(self.run.stop), self.process_group)):
                 with timeit("collect"):
                     batch = self.finite(next(batches))
@@ -242,8 +241,7 @@ class Trainer:
 
     def _film(self, evaluator: Evaluator) -> None:
         """Write a GIF of the policy, and send it to the logger."""
-        frames = evaluator.frames(self.actor)
-        if frames is not None:
+        if (frames := evaluator.frames(self.actor)) is not None:
             write_gif(frames, self.directory / "policy.gif")
             self.run.log_video("eval/policy", frames)
 
@@ -286,9 +284,8 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group
 
 def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
     """Raise a ValueError if the policy's distribution does not support a divergence."""
-    device = next(actor.parameters()).device
     with torch.random.fork_rng(), torch.no_grad():
-        rows = actor(env.fake_tensordict().select(*actor.in_keys).to(device)).reshape(-1)
+        rows = actor(env.fake_tensordict().select(*actor.in_keys).to(next(actor.parameters()).device)).reshape(-1)
         try:
             divergence(divergence.prepare(rows))
         except NotImplementedError as error:

@@ -226,7 +226,9 @@ class TRPOConfig(RunConfig):
 
 def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
     """Raise a ValueError for values outside their range and for sizes that do not fit together."""
-    OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
+    # Plain values: launchers send a configuration to processes that have made the same classes again.
+    plain = OmegaConf.to_container(cfg, enum_to_str=True)
+    OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
 
 
 def lasting(cfg: DictConfig) -> dict[str, Any]:
