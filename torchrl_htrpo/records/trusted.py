@@ -29,6 +29,7 @@ OURS = {
     "optim": """
         BacktrackingLineSearch ConjugateGradient FirstOrderOptimizer TrustRegionOptimizer TrustRegionOptimizer.paper
     """,
+    "trainers": "RayWorkers",
 }
 OTHERS = """
     torch.nn.ReLU torch.nn.Tanh torch.optim.Adam
