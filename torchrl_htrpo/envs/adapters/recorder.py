@@ -67,7 +67,7 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, index: int, timeout: float | None) -> None:
-        self.index, self.timeout = index, timeout
+        self.index, self.timeout, self.failed = index, timeout, False
         np.zeros(3, np.int64).tofile(folder / f"{index}.state")
         self.state = np.memmap(folder / f"{index}.state", np.int64, "r+", shape=(3,))  # action, episode, step
         self.trace = (folder / f"{index}.trace").open("w")
@@ -84,20 +84,26 @@ class Recorder:
     @contextmanager
     def during(self, action: int) -> Iterator[None]:
         """Record the begin of an operation, and its end or its error."""
-        self.state[0] = action
+        if not self.failed:  # a worker that failed closes its environments: that must not replace the record
+            self.state[0] = action
         if self.timeout is not None:
             faulthandler.dump_traceback_later(self.timeout, exit=True, file=self.trace)
         try:
             yield
-        except Exception as error:
-            self.trace.write(traceback.format_exc())
-            self.trace.flush()
+        except BaseException as error:
+            first, self.failed = not self.failed, True
+            if not isinstance(error, Exception):
+                raise
+            if first:
+                self.trace.write(traceback.format_exc())
+                self.trace.flush()
             doing = _WORDS[action].format(episode=self.state[1], step=self.state[2])
             raise EnvFailure(f"environment {self.index} raised {_shown(error)} in {doing}") from error
         finally:
             if self.timeout is not None:
                 faulthandler.cancel_dump_traceback_later()
-        self.state[0] = 0
+        if not self.failed:
+            self.state[0] = 0
 
 
 class RecordedEnv(TransformedEnv):
