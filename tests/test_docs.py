@@ -21,7 +21,7 @@ from torchrl_htrpo.modules import GaussianMixtureHead
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "torchrl_htrpo"
 ROOMS = ("batch", "envs", "modules", "hindsight", "objectives", "optim", "evaluation", "records", "trainers", "recipes")
-OPTIONAL = {"ale_py", "envpool", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_warp", "warp"}
+OPTIONAL = {"ale_py", "envpool", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_warp", "warp", "rliable", "ray"}
 
 
 def documented() -> dict[str, str]:
