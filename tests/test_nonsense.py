@@ -44,6 +44,7 @@ def params() -> TensorDict:
 # How to make each class, and its numeric arguments with a value that is accepted.
 CASES: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "RowSampler": (batch.RowSampler, {"num_rows": 4, "uniform_share": 0.5}),
+    "Draws": (partial(batch.Draws, batch.RowSampler(4)), {"count": 2}),
     "FiniteGuard": (envs.FiniteGuard, {"limit": 10.0}),
     "GoalTask": (partial(envs.GoalTask, envs.EqualGoals()), {"success_reward": 1.0}),
     "WithinDistance": (envs.WithinDistance, {"threshold": 0.1}),

@@ -9,6 +9,7 @@ import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.batch.mask import MASK_KEY, validity
 from torchrl_htrpo.batch.row_sampler import RowSampler, rescale, row_scale
 from torchrl_htrpo.batch.rows import unravel
@@ -27,6 +28,9 @@ class Draws:
     sampler: RowSampler
     count: int = 1
     keys: Sequence[NestedKey] | None = None
+
+    def __post_init__(self) -> None:
+        count(self, "count", self.count)
 
     def of(self, tensordict: TensorDictBase) -> Iterator[TensorDictBase]:
         """Draw from a whole batch ``[*B]``; yield the rows ``[M]`` of each draw."""

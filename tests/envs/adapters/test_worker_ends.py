@@ -72,13 +72,15 @@ def simulators(folder) -> list[int]:
 
 
 @pytest.mark.parametrize("fault", HOW)
-def test_the_programs_of_environments_end_with_their_failed_worker_and_with_its_siblings(fault, tmp_path):
+def test_the_programs_of_environments_end_with_their_failed_worker_and_with_its_siblings(fault, tmp_path, warnings):
     makers = [partial(Walk, simulator=tmp_path), partial(Walk, fault, simulator=tmp_path)]
     env = EnvBatch(makers, num_workers=2, timeout=1.0, start_method="fork", seed=0)
     assert len(simulators(tmp_path)) >= 2
     with pytest.raises(EnvFailure):
         walk(env)
     assert gone(simulators(tmp_path))
+    env.close()
+    assert not warnings  # the error has told it
 
 
 @pytest.mark.parametrize("fault", ["raises", "exits"])

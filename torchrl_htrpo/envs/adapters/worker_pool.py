@@ -155,6 +155,8 @@ class WorkerPool:
 
     def close(self) -> None:
         """Close the environments and end the processes; warn about those that fail or take too long to close."""
+        if self.env.is_closed:  # after a failure, which was told
+            return
         self._close()
         failed = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
         codes = {worker: None if code == -signal.SIGKILL else code for worker, code in failed.items()}  # by us
