@@ -161,7 +161,7 @@ class WorkerPool:
         failed = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
         codes = {worker: None if code == -signal.SIGKILL else code for worker, code in failed.items()}  # by us
         if codes:
-            torchrl_logger.warning(f"EnvBatch: {self._blame(codes)}")
+            torchrl_logger.warning(f"EnvBatch: an environment failed to close: {self._blame(codes)}")
 
     def _close(self) -> None:
         threads = torch.get_num_threads()
