@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import needs_gloo
-from tests.recipes.runs import TINY, assert_same, environment, metrics
+from tests.recipes.runs import TINY, assert_same, environment, metrics, run
 from torchrl_htrpo.recipes.torchrun import arguments_of_process, process_group
 
 BITS = ("task=bitflip", *TINY["htrpo_bitflip"])
@@ -46,7 +46,7 @@ def processes_that_name(text: str) -> list[str]:
 
 @pytest.mark.slow
 @needs_gloo
-def test_two_processes_write_one_run_and_resume_bit_for_bit(trained, tmp_path):
+def test_two_processes_write_one_run_and_resume_bit_for_bit(tmp_path):
     whole = torchrun(f"total_steps={4 * STEPS}", "hydra.run.dir=whole", folder=tmp_path)
     assert whole.returncode == 0, whole.stderr[-3000:]
     assert whole.stdout.count("RESULT ") == 1
@@ -57,7 +57,8 @@ def test_two_processes_write_one_run_and_resume_bit_for_bit(trained, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "half")
     assert len(metrics(tmp_path / "half")["critic/loss"]) == 4
     # One process goes on, with other random numbers.
-    trained("htrpo_bitflip", f"total_steps={5 * STEPS}", f"resume={tmp_path / 'half'}", directory=tmp_path)
+    alone = run("htrpo_bitflip", *BITS[1:], f"total_steps={5 * STEPS}", "resume=half", folder=tmp_path)
+    assert alone.returncode == 0, alone.stderr[-3000:]
     assert len(metrics(tmp_path / "half")["critic/loss"]) == 5
     assert {path.name for path in tmp_path.iterdir()} <= {"whole", "half", "more"}  # no other process made a folder
 
