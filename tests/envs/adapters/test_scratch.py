@@ -37,6 +37,12 @@ def test_a_folder_that_is_removed_leaves_nothing_and_may_be_removed_twice(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    gone = tmp_path / "torchrl_htrpo_gone"
+    monkeypatch.setattr(type(tmp_path), "glob", lambda root, pattern: iter([gone]))
+    remove_abandoned(tmp_path)
+
+
 def test_folders_of_others_are_kept(tmp_path):
     (tmp_path / "torchrl_htrpo_results").mkdir()  # without a lock
     (tmp_path / "torchrl_htrpo_file").write_text("")

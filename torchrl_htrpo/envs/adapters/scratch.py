@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -51,13 +52,18 @@ def remove_abandoned(root: Path) -> None:
         root: where they are.
     """
     for folder in root.glob(f"{_PREFIX}*"):
-        mine = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
-        if not mine or not (folder / _LOCK).is_file():
-            continue
-        lock = FileLock(folder / _LOCK)
         try:
+            if not _is_scratch(folder):
+                continue
+            lock = FileLock(folder / _LOCK)
             lock.acquire(blocking=False)
         except (Timeout, OSError):  # in use, or removed by another process just now
             continue
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def _is_scratch(folder: Path) -> bool:
+    # lstat does not follow links.
+    entry = folder.lstat()
+    return stat.S_ISDIR(entry.st_mode) and entry.st_uid == os.getuid() and (folder / _LOCK).is_file()
