@@ -42,7 +42,6 @@ def attacks(touched: Path) -> dict[str, dict]:
         "a lookup": {"_target_": "hydra.utils.get_method", "path": "os.system"},
         "a lookup by position": {"_target_": "hydra.utils.get_method", "_args_": ["os.system"]},
         "a lookup with more": {"_target_": "hydra.utils.get_class", "path": "torch.nn.ReLU", "_partial_": True},
-        "a reference": {"_target_": "${evil}"},
         "no string": {"_target_": ["os.system"]},
         "a module of an environment": {"_target_": "torchrl_htrpo.envs.make_goal_env", "name": "evil:Env-v0"},
         "the same by position": {"_target_": "torchrl_htrpo.envs.make_goal_env", "_args_": ["evil:Env-v0"]},
@@ -52,7 +51,7 @@ def attacks(touched: Path) -> dict[str, dict]:
 @pytest.mark.parametrize("attack", attacks(Path()))
 def test_a_foreign_target_is_refused_by_name_and_does_not_run(attack, stranger, tmp_path):
     touched = tmp_path / "touched"
-    config = {"evil": "os.system", "env": attacks(touched)[attack]}
+    config = {"env": attacks(touched)[attack]}
     with pytest.raises(ValueError, match=r"targets must be components of this library.*env"):
         load_config(stranger(config))
     assert not touched.exists()
@@ -64,12 +63,27 @@ def test_hydra_by_itself_would_have_run_it(tmp_path):
     assert (tmp_path / "touched").exists()
 
 
-def test_what_is_checked_is_what_is_built(stranger):
-    loaded = load_config(
-        stranger({"bits": 4, "env": {"_target_": "torchrl_htrpo.envs.BitFlipEnv", "num_bits": "${bits}"}})
-    )
-    assert OmegaConf.to_container(loaded, resolve=False)["env"]["num_bits"] == 4
-    assert instantiate(loaded.env, num_envs=2).batch_size == (2,)
+REFERENCES = {
+    "to a target": {"evil": "os.system", "env": {"_target_": "${evil}"}},
+    "to a value": {"bits": 4, "env": {"_target_": "torchrl_htrpo.BitFlipEnv", "num_bits": "${bits}"}},
+    "to the reader's environment variables": {"env": {"_target_": "torchrl_htrpo.BitFlipEnv", "x": "${oc.env:HOME}"}},
+    # Two rounds of resolving turn each of these into a target, after a check of the first round's result.
+    "that makes a target": {"env": "${oc.create:{_target_:pathlib.Path.touch,_args_:[x]}}"},
+    "escaped once": {"env": "\\${oc.create:{_target_:pathlib.Path.touch,_args_:[x]}}"},
+    "escaped twice": {"env": "\\\\\\${oc.create:{_target_:pathlib.Path.touch,_args_:[x]}}"},
+    "in a list": {"env": {"_target_": "torchrl_htrpo.BitFlipEnv", "_args_": ["\\${oc.create:{_target_:os.getcwd}}"]}},
+}
+
+
+@pytest.mark.parametrize("config", REFERENCES.values(), ids=REFERENCES)
+def test_a_reference_is_refused_by_name_and_never_resolved(config, stranger):
+    with pytest.raises(ValueError, match=r"configuration: env.* must be a value without references"):
+        load_config(stranger(config))
+
+
+def test_a_configuration_that_is_too_deep_is_an_error(stranger):
+    with pytest.raises(ValueError, match="load_config"):
+        load_config(stranger('{"config": ' + '{"a": ' * 100_000 + "1" + "}" * 100_001))
 
 
 def test_a_name_that_the_reader_trusts_is_accepted(stranger):
@@ -80,7 +94,7 @@ def test_a_name_that_the_reader_trusts_is_accepted(stranger):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1, 2]", "{}", '{"config": 1}', '{"config": {"a": "${nothing}"}}', '{"config": {"a": "???"}}']
+    "text", ["{", "[1, 2]", "{}", '{"config": 1}', '{"config": {"a": "???"}}', '{"config": {"a": "${"}}']
 )
 def test_a_file_that_cannot_be_read_is_an_error(text, stranger):
     with pytest.raises(ValueError, match="load_config"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -52,22 +52,33 @@ def load_config(directory: Path, *, trusted: Iterable[str] = ()) -> DictConfig:
             import, such as ``panda_gym`` (``panda_gym:PandaReach-v3``). They run with the values of the file.
 
     Returns:
-        The configuration, every reference in it resolved, ready for ``hydra.utils.instantiate``.
+        The configuration, ready for ``hydra.utils.instantiate``.
 
     Raises:
         FileNotFoundError: if the folder has no configuration.
-        ValueError: if it cannot be read, or names a component that is not trusted.
+        ValueError: if it cannot be read, holds a reference (``${...}``), or names a component that is not trusted.
     """
     path = directory / "run.json"
     if not path.is_file():
         raise FileNotFoundError(refusal("load_config", "directory", "the folder of a run", str(directory)))
     try:
-        config = OmegaConf.create(dict(json.loads(path.read_bytes())["config"]))
-        plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except (OmegaConfBaseException, ValueError, TypeError, KeyError) as error:
+        plain = dict(json.loads(path.read_bytes())["config"])
+        config = OmegaConf.create(plain)
+        OmegaConf.to_container(config, throw_on_missing=True)
+    except (OmegaConfBaseException, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"load_config: {path} cannot be read: {error!r}") from error
+    _refuse_references(plain)
     refuse_foreign_targets(plain, trusted=trusted)
-    return OmegaConf.create(plain)
+    return config
+
+
+def _refuse_references(value: object, where: tuple[str, ...] = ()) -> None:
+    """Raise for any reference: runs write none, and one that is resolved after the check could make a target."""
+    if isinstance(value, str) and "${" in value:
+        raise ValueError(refusal("configuration", ".".join(where), "a value without references (SECURITY.md)", value))
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _refuse_references(item, (*where, str(key)))
 
 
 def refuse_foreign_targets(config: object, *, trusted: Iterable[str] = ()) -> None:
