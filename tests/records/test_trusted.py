@@ -35,7 +35,7 @@ def attacks(touched: Path) -> dict[str, dict]:
         "below a trusted one": {"_target_": "torchrl_htrpo.envs.WithinDistance", "threshold": touch},
         "in a list": {"_target_": "torchrl_htrpo.envs.WithinDistance", "_args_": [touch]},
         "through this package": {
-            "_target_": "torchrl_htrpo.envs.adapters.scratch.shutil.rmtree",
+            "_target_": "torchrl_htrpo.envs.adapters.worker_pool.shutil.rmtree",
             "path": str(touched),
         },
         "a writer of this package": {"_target_": "torchrl_htrpo.Run", "directory": str(touched)},

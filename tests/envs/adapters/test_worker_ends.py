@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 from torchrl import torchrl_logger
@@ -91,11 +94,26 @@ def test_the_programs_of_environments_end_where_another_cannot_be_made(fault, tm
     assert gone(simulators(tmp_path))
 
 
-def test_the_programs_of_environments_end_with_an_ordinary_close(tmp_path, warnings):
+def test_the_programs_and_the_folder_of_environments_end_with_an_ordinary_close(tmp_path, warnings):
     env = EnvBatch([partial(Walk, simulator=tmp_path)] * 2, num_workers=2, start_method="fork", seed=0)
-    assert simulators(tmp_path)
+    assert simulators(tmp_path) and env.pool.folder.is_dir()
     env.close()
-    assert gone(simulators(tmp_path)) and not warnings
+    assert gone(simulators(tmp_path)) and not env.pool.folder.exists() and not warnings
+
+
+@pytest.mark.parametrize("settings", [{"construction": True}, {}])
+def test_the_folder_of_environments_ends_with_a_failure(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(EnvFailure):
+        walk(EnvBatch([Walk, partial(Walk, "exits", **settings)], num_workers=2, start_method="fork", seed=0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_environments_of_this_process_have_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with closing(EnvBatch([Walk] * 2, seed=0)) as env:
+        walk(env)
+        assert not list(tmp_path.iterdir())
 
 
 PARENT = """
@@ -107,22 +125,22 @@ from tests.envs.failing import Walk
 from torchrl_htrpo.envs import EnvBatch
 
 env = EnvBatch([partial(Walk, simulator=Path(sys.argv[1]))] * 2, num_workers=2, start_method="fork", seed=0)
-print("made", flush=True)
+print(env.pool.folder, flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.mark.slow
-def test_the_programs_of_environments_end_with_a_killed_learner(tmp_path):
+def test_the_programs_and_the_folder_of_environments_end_with_a_killed_learner(tmp_path):
     surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", PARENT, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=surroundings, text=True, **pipes) as learner:
-        assert learner.stdout.readline() == "made\n"
+        folder = Path(learner.stdout.readline().strip())
         started = simulators(tmp_path)
-        assert started and not gone(started, seconds=0.0)
+        assert started and not gone(started, seconds=0.0) and folder.is_dir()
         learner.kill()
-    assert gone(started)
+    assert gone(started) and not folder.exists()
 
 
 def test_a_ctrl_c_in_the_terminal_reaches_the_learner_only():

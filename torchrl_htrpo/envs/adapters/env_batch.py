@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -14,7 +13,6 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count, number, refusal
 from torchrl_htrpo.envs.adapters.picture import picture
-from torchrl_htrpo.envs.adapters.scratch import ScratchFolder
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
 
@@ -66,18 +64,13 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         device: torch.device | str | None = None,
     ) -> None:
         _check(len(makers), num_workers, timeout, start_method)
-        scratch = ScratchFolder()
-        folder, sweep = scratch.path, weakref.finalize(self, scratch.remove)
-        if num_workers:
-            pool = WorkerPool(list(makers), num_workers, folder, timeout, start_method)
-            inner = pool.env
-        else:
-            pool, inner = None, group(list(makers), folder, None, 1, watched=False)
+        pool = WorkerPool(list(makers), num_workers, timeout, start_method) if num_workers else None
+        inner = group(list(makers)) if pool is None else pool.env
         lead = (num_workers, len(makers) // num_workers) if num_workers else (len(makers),)
         rest = inner.batch_size[len(lead) :]
         super().__init__(device=device, batch_size=torch.Size([len(makers), *rest]))
         self.__dict__.update(pool=pool, inner=inner)  # not submodules
-        self._sweep, self._lead = sweep, lead
+        self._lead = lead
         self._set_specs()
         self._episode = torch.zeros(len(makers), dtype=torch.int64)
         self.is_closed = False
@@ -160,7 +153,6 @@ class EnvBatch(EpisodeSeeds, EnvBase):
             self.pool.close()
         else:
             self.inner.close(raise_if_closed=False)
-        self._sweep()
 
 
 def _check(num_makers: int, num_workers: int, timeout: float, start_method: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 from tensordict import TensorDictBase
 from torchrl.envs import DoubleToFloat, EnvBase, GymWrapper, TransformedEnv
 
@@ -32,19 +34,12 @@ class EnvFailure(RuntimeError):  # noqa: N818  (what failed is an environment, a
 
 @dataclass(frozen=True)
 class Record:
-    """The last recorded operation of an environment.
+    """The last recorded operation of an environment."""
 
-    Args:
-        index: of the environment.
-        doing: the operation, in words.
-        busy: whether the operation had not ended.
-        trace: the traceback of the error, or of the call that hung; empty if unknown.
-    """
-
-    index: int
-    doing: str
-    busy: bool
-    trace: str
+    index: int  # of the environment
+    doing: str  # the operation, in words
+    busy: bool  # whether the operation had not ended
+    trace: str  # the traceback of the error, or of the call that hung; empty if unknown
 
     def sentence(self, how: str) -> str:
         """Describe the failure: the recorded error, or else ``how``."""
@@ -57,20 +52,23 @@ class Record:
 
 
 class Recorder:
-    """Write the current operation of an environment to a file that outlives its process.
+    """Record the current operation of an environment: in a worker, in files that outlive the process.
 
     Args:
-        folder: where the files are.
+        folder: where the files are. None: in memory.
         index: of the environment.
         timeout: seconds for each operation, or None for no limit. A process that takes longer ends itself, by
             faulthandler, which works while other code holds the interpreter's lock.
     """
 
-    def __init__(self, folder: Path, index: int, timeout: float | None) -> None:
+    def __init__(self, folder: Path | None, index: int, timeout: float | None) -> None:
         self.index, self.timeout, self.failed = index, timeout, False
-        np.zeros(3, np.int64).tofile(folder / f"{index}.state")
-        self.state = np.memmap(folder / f"{index}.state", np.int64, "r+", shape=(3,))  # action, episode, step
-        self.trace = (folder / f"{index}.trace").open("w")
+        self.state: NDArray[np.int64] = np.zeros(3, np.int64)  # action, episode, step
+        self.trace: TextIO = io.StringIO()
+        if folder is not None:
+            self.state.tofile(folder / f"{index}.state")
+            self.state = np.memmap(folder / f"{index}.state", np.int64, "r+", shape=(3,))
+            self.trace = (folder / f"{index}.trace").open("w")
 
     @staticmethod
     def read(folder: Path, index: int) -> Record:
@@ -144,34 +142,15 @@ class RecordedEnv(TransformedEnv):
             super().close(raise_if_closed=raise_if_closed)
 
 
-def build(make: Callable[[], Any], folder: Path, index: int, timeout: float | None) -> EnvBase:
-    """Create an environment in the process that will run it.
-
-    Args:
-        make: makes an environment of TorchRL or of gymnasium.
-        folder: of the records.
-        index: of the environment.
-        timeout: seconds for each thing it does, or None.
-
-    Returns:
-        The environment, recorded.
-    """
+def build(make: Callable[[], Any], folder: Path | None, index: int, timeout: float | None) -> EnvBase:
+    """Create an environment in the process that will run it, with a :class:`Recorder`."""
     recorder = Recorder(folder, index, timeout)
     with recorder.during(1):
         return RecordedEnv(to_torchrl(make()), recorder)
 
 
 def to_torchrl(env: Any, info_keys: Sequence[str] = ()) -> EnvBase:
-    """Wrap a gymnasium environment; return a TorchRL environment unchanged.
-
-    Args:
-        env: the environment.
-        info_keys: entries of gymnasium's ``info`` to add to the observation.
-
-    Raises:
-        TypeError: if it is neither.
-        ValueError: if ``info_keys`` come with an environment of TorchRL.
-    """
+    """Wrap a gymnasium environment, with entries of its ``info``; return a TorchRL environment unchanged."""
     if isinstance(env, EnvBase):
         if info_keys:
             expected = "none with an environment of TorchRL (make the gymnasium one: info_keys wraps it)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 import weakref
@@ -29,29 +31,18 @@ _START = 300.0  # seconds that a new process gets to import what it needs
 _GRACE = 5.0  # seconds that a worker gets to report its own timeout, or to end
 
 
-def group(
-    makers: list[Maker], folder: Path, timeout: float | None, workers: int, *, worker: int = 0, watched: bool = True
-) -> EnvBase:
-    """Create the environments of one worker, stepped one after another.
+def group(makers: list[Maker], first: int = 0, folder: Path | None = None, timeout: float | None = None) -> EnvBase:
+    """Create environments that are stepped one after another; raise a ValueError if their specs differ.
 
     Args:
-        makers: of all environments.
-        folder: of the records.
-        timeout: seconds for each thing an environment does, or None.
-        workers: how many share the environments.
-        worker: which of them.
-        watched: lead a new session, and end it when the parent process ends.
-
-    Returns:
-        An environment of batch size ``[len(makers) // workers]``.
+        makers: of these environments.
+        first: index of the first one among all.
+        folder: of the records. Default: none are kept.
+        timeout: seconds for each operation of an environment. Default: no limit.
     """
-    if watched:
-        os.setsid()  # so that the programs that environments start can be ended with this process
-        _end_with_parent()
-    size = len(makers) // workers
-    mine = range(worker * size, (worker + 1) * size)
     try:
-        env = SerialEnv(size, [partial(build, makers[index], folder, index, timeout) for index in mine])
+        builders = [partial(build, make, folder, index, timeout) for index, make in enumerate(makers, first)]
+        env = SerialEnv(len(makers), builders)
         if env.is_closed:
             env.start()  # raise now if an environment cannot be created
         differs = [key[-1] for key, leaf in env.specs.items(True, True) if -1 in leaf.shape]
@@ -64,6 +55,14 @@ def group(
     return env
 
 
+def _work(makers: list[Maker], size: int, folder: Path, timeout: float, *, worker: int) -> EnvBase:
+    """Create the environments of this worker, in a session of its own that ends when the parent process ends."""
+    os.setsid()  # so that the programs that environments start can be ended with this process
+    _end_with_parent(folder)
+    first = worker * size
+    return group(makers[first : first + size], first, folder, timeout)
+
+
 def _unlike(what: object) -> str:
     return refusal("EnvBatch", "makers", "functions that make environments of the same specs", str(what))
 
@@ -74,8 +73,7 @@ class WorkerPool:
     Args:
         makers: of all environments.
         workers: processes.
-        folder: of the records.
-        timeout: seconds for each thing an environment does.
+        timeout: seconds for each operation of an environment.
         start_method: of the processes.
 
     Raises:
@@ -83,16 +81,15 @@ class WorkerPool:
         EnvFailure: if an environment cannot be made.
     """
 
-    def __init__(
-        self, makers: list[Maker], workers: int, folder: Path, timeout: float, start_method: StartMethod
-    ) -> None:
-        self.folder, self.size = folder, len(makers) // workers
-        self.workers, self.processes = workers, []
+    def __init__(self, makers: list[Maker], workers: int, timeout: float, start_method: StartMethod) -> None:
+        self.workers, self.size, self.processes = workers, len(makers) // workers, []
+        self.folder = Path(tempfile.mkdtemp(prefix="torchrl_htrpo_"))  # of the records
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         try:
             # Read metadata in the workers: an environment that crashes must not do so in this process.
             self.env = _Workers(
                 workers,
-                partial(group, makers, folder, timeout, workers),
+                partial(_work, makers, self.size, self.folder, timeout),
                 limit=self.size * timeout + _GRACE,
                 create_env_kwargs=[{"worker": worker} for worker in range(workers)],
                 metadata_from_workers=True,
@@ -103,6 +100,7 @@ class WorkerPool:
             )
         except _GONE as error:
             said = self._blame({}, "did not answer in time" if isinstance(error, TimeoutError) else _ENDED)
+            self._remove_folder()
             if not said and "incompatible" in str(error):
                 raise ValueError(_unlike(error)) from error
             raise EnvFailure(said or f"a worker ended: {error}") from error
@@ -122,17 +120,19 @@ class WorkerPool:
             if not (late or self._any_ended()):
                 raise
             codes = {worker: process.exitcode for worker, process in enumerate(self.processes)}
-            self.kill()
+            _kill(self.processes)
+            self._close()
             ended = codes if late else {worker: code for worker, code in codes.items() if code is not None}
-            raise EnvFailure(self._blame(ended) or f"a worker ended: {error}") from error
+            said = self._blame(ended) or f"a worker ended: {error}"
+            self._remove_folder()
+            raise EnvFailure(said) from error
 
-    def _any_ended(self, patience: float = 1.0) -> bool:
-        until = time.monotonic() + patience
-        while time.monotonic() < until:
-            if any(process.exitcode is not None for process in self.processes):
-                return True
-            time.sleep(0.01)
-        return False
+    def _any_ended(self) -> bool:
+        ended = connection.wait([process.sentinel for process in self.processes], timeout=1.0)
+        for process in self.processes:
+            if process.sentinel in ended:
+                process.join(_GRACE)  # sets its exit code
+        return bool(ended)
 
     def _blame(self, codes: dict[int, int | None], unknown: str = _ENDED) -> str:
         """Describe which environments failed and how; search all workers unless some are known to have ended."""
@@ -148,20 +148,16 @@ class WorkerPool:
                 said.append(f"worker {worker} (environments {mine[0]} to {mine[-1]}) {how}")
         return "; ".join(said)
 
-    def kill(self) -> None:
-        """End the processes without asking."""
-        _kill(self.processes)
-        self._close()
-
     def close(self) -> None:
         """Close the environments and end the processes; warn about those that fail or take too long to close."""
-        if self.env.is_closed:  # after a failure, which was told
+        if self.env.is_closed:  # after a failure, which was reported
             return
         self._close()
         failed = {worker: process.exitcode for worker, process in enumerate(self.processes) if process.exitcode}
         codes = {worker: None if code == -signal.SIGKILL else code for worker, code in failed.items()}  # by us
         if codes:
             torchrl_logger.warning(f"EnvBatch: an environment failed to close: {self._blame(codes)}")
+        self._remove_folder()
 
     def _close(self) -> None:
         threads = torch.get_num_threads()
@@ -214,15 +210,13 @@ def _kill(processes: list[Any]) -> None:
         process.join(_GRACE)
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent process ends for any reason."""
-    parent = parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
+def _end_with_parent(folder: Path) -> None:
+    """When the parent process ends for any reason, remove its folder and end this session."""
 
     def wait() -> None:
-        connection.wait([sentinel])
+        if (parent := parent_process()) is not None:
+            parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
