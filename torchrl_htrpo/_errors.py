@@ -16,17 +16,7 @@ class ShapeError(ValueError):
 
 
 def refusal(owner: object, argument: str, expected: str, got: object, choices: Iterable[object] = ()) -> str:
-    """Compose the message of an exception.
-
-    Args:
-        owner: the object that raises, or its name.
-        argument: the name of the argument or key.
-        expected: the accepted values, in words.
-        got: the actual value.
-        choices: the accepted values, if they can be listed.
-
-    Returns:
-        The message, in one line.
+    """Compose the message of an exception in one line; ``owner`` is the object that raises, or its name.
 
     Example:
         >>> refusal("HGFGoalSampler", "num_goals", "a positive integer", 0)
@@ -39,25 +29,7 @@ def refusal(owner: object, argument: str, expected: str, got: object, choices: I
 
 
 def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
-    """Get entries of a tensordict, or raise a KeyError that names the missing one and lists the present ones.
-
-    Args:
-        owner: the object that reads the entries.
-        tensordict: the input.
-        *keys: keys of the entries.
-
-    Returns:
-        The entries.
-
-    Raises:
-        KeyError: if one is missing.
-
-    Example:
-        >>> from tensordict import TensorDict
-        >>> require("StateValue", TensorDict(), "state")
-        Traceback (most recent call last):
-        KeyError: "StateValue: input must be a tensordict with the key 'state', got none"
-    """
+    """Get entries of a tensordict, or raise a KeyError that names the missing one and lists the present ones."""
     found = [tensordict.get(key, default=None) for key in keys]
     for key, value in zip(keys, found, strict=True):
         if value is None:
@@ -70,24 +42,9 @@ def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list
 
 
 def require_shape(owner: object, tensordict: TensorDictBase, tail: Sequence[int], *keys: NestedKey) -> None:
-    """Raise if an entry of a batch ``[*B]`` is not of the shape ``[*B, *tail]``.
+    """Raise a ShapeError if an entry of a batch ``[*B]`` is not of the shape ``[*B, *tail]``; missing entries pass.
 
-    Without this check such an entry may broadcast: a flag ``[8]`` and a flag ``[8, 1]`` make ``[8, 8]``.
-
-    Args:
-        owner: the object that reads the entries.
-        tensordict: the input.
-        tail: the dimensions after those of the batch.
-        *keys: keys of the entries; those that are missing pass.
-
-    Raises:
-        ShapeError: if one has another shape.
-
-    Example:
-        >>> from tensordict import TensorDict
-        >>> require_shape("StateValue", TensorDict(done=torch.zeros(2, 3), batch_size=[2, 3]), [1], "done")
-        Traceback (most recent call last):
-        torchrl_htrpo._errors.ShapeError: StateValue: 'done' must be of shape [2, 3, 1], got [2, 3]
+    Without this check it may broadcast: a flag ``[8]`` and a flag ``[8, 1]`` make ``[8, 8]``.
     """
     expected = [*tensordict.batch_size, *tail]
     for key in keys:
@@ -97,22 +54,7 @@ def require_shape(owner: object, tensordict: TensorDictBase, tail: Sequence[int]
 
 
 def require_flags(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> None:
-    """Raise if a flag of a batch ``[*B]`` is not a boolean ``[*B, 1]``.
-
-    Args:
-        owner: the object that reads the flags.
-        tensordict: the input.
-        *keys: keys of the flags; those that are missing pass.
-
-    Raises:
-        ValueError: if one has another shape or dtype.
-
-    Example:
-        >>> from tensordict import TensorDict
-        >>> require_flags("StateValue", TensorDict(done=torch.zeros(2, 1), batch_size=[2]), "done")
-        Traceback (most recent call last):
-        ValueError: StateValue: 'done' must be of booleans, got torch.float32
-    """
+    """Raise a ValueError if a flag of a batch ``[*B]`` is not a boolean ``[*B, 1]``; missing flags pass."""
     require_shape(owner, tensordict, [1], *keys)
     for key in keys:
         value = tensordict.get(key, default=None)
@@ -123,27 +65,11 @@ def require_flags(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -
 def number(
     owner: object, name: str, value: float, low: float = -inf, high: float = inf, *, above: bool = False
 ) -> float:
-    """Check a finite number.
-
-    Args:
-        owner: the object that takes it, or its name.
-        name: of the argument.
-        value: the number; a bool is refused.
-        low: the lowest value.
-        high: the highest value.
-        above: refuse ``low`` itself.
-
-    Returns:
-        The number.
+    """Return a finite number in ``[low, high]``; ``above`` refuses ``low`` itself.
 
     Raises:
-        TypeError: if it is not a number.
+        TypeError: if it is not a number; a bool is not one.
         ValueError: if it is not finite, or outside its range.
-
-    Example:
-        >>> number("GoalVTrace", "gamma", float("nan"), 0, 1)
-        Traceback (most recent call last):
-        ValueError: GoalVTrace: gamma must be in [0, 1], got nan
     """
     expected = _range(low, high, above)
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -163,25 +89,11 @@ def _range(low: float, high: float, above: bool) -> str:
 
 
 def count(owner: object, name: str, value: int, least: int = 1) -> int:
-    """Check a whole number of at least ``least``.
-
-    Args:
-        owner: the object that takes it, or its name.
-        name: of the argument.
-        value: the number; a bool is refused.
-        least: the lowest value.
-
-    Returns:
-        The number.
+    """Return a whole number of at least ``least``.
 
     Raises:
-        TypeError: if it is not a number.
+        TypeError: if it is not a number; a bool is not one.
         ValueError: if it is not whole, or too small.
-
-    Example:
-        >>> count("RowSampler", "num_rows", 0)
-        Traceback (most recent call last):
-        ValueError: RowSampler: num_rows must be a positive integer, got 0
     """
     expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -22,13 +22,7 @@ EXTRAS = {
 
 @contextmanager
 def named_extra(what: str) -> Iterator[None]:
-    """Raise an ImportError that names the extra to install.
-
-    Args:
-        what: needs the imports inside the ``with`` statement.
-
-    Raises:
-        ModuleNotFoundError: if one of the modules that an extra installs is missing.
+    """Raise a ModuleNotFoundError that names the extra which installs what the imports in the ``with`` statement miss.
 
     Example:
         >>> with named_extra("MyEnv"):

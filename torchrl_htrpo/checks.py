@@ -56,17 +56,6 @@ def set_checks(mode: Checks | None) -> Iterator[None]:
 
 
 def may_wait(device: torch.device) -> bool:
-    """Whether code may synchronise with a device to read values.
-
-    Args:
-        device: where the values are.
-
-    Returns:
-        True on the CPU and False elsewhere, unless :func:`set_checks` says otherwise.
-
-    Example:
-        >>> may_wait(torch.device("cpu")), may_wait(torch.device("cuda"))
-        (True, False)
-    """
+    """Whether code may wait for a device to read values: on the CPU only, unless :func:`set_checks` says otherwise."""
     mode = _MODE.get()
     return device.type == "cpu" if mode is None else mode == "sync"

@@ -94,17 +94,7 @@ def largest(value: Number, group: Group) -> Number:
 
 
 def refuse_different(who: object, argument: str, values: Sequence[int], group: Group) -> None:
-    """Raise if integers are not the same on all processes.
-
-    Args:
-        who: the object or the name of the function that asks.
-        argument: what the integers are.
-        values: the integers.
-        group: the processes.
-
-    Raises:
-        ValueError: on every process.
-    """
+    """Raise a ValueError on every process if integers, named by ``argument``, are not the same on all."""
     if group is None:
         return
     own = torch.tensor([*values, *(-value for value in values)], device=device_of(group))
@@ -134,15 +124,9 @@ def watch_of(group: Group) -> Group:
 
 
 def roll_call(group: Group, where: str, timeout: float | None = None) -> None:
-    """Wait until all processes are here, and name those that do not come.
+    """Wait until all processes are at the place ``where``; raise a RuntimeError that names those that do not come.
 
-    Args:
-        group: a group with the backend gloo.
-        where: the place in the program, for the error.
-        timeout: [s]. Default: that of the group.
-
-    Raises:
-        RuntimeError: if a process is missing. The first process names it.
+    The group has the backend gloo. The timeout is in seconds; default: that of the group.
     """
     if group is None:
         return

@@ -22,12 +22,8 @@ _OWNER = "GoalTask.from_gymnasium"
 class EnvReward:
     """Rewards ``[*B, T, 1]`` of a tensordict, by the environment's function.
 
-    Args:
-        compute: ``(achieved [M, d_g], desired [M, d_g], info) -> [M]``, where ``info`` maps each of ``info_keys`` to an
-            array ``[M, ...]`` (``[M]`` for scalars).
-        info_keys: entries of ``info`` that it reads, collected by ``make_goal_env(..., info_keys=...)``.
-        achieved_goal: key of the achieved goal.
-        desired_goal: key of the desired goal.
+    It maps ``(achieved [M, d_g], desired [M, d_g], info)`` to ``[M]``; ``info`` has an array ``[M, ...]`` (``[M]`` for
+    scalars) for each of ``info_keys``, which ``make_goal_env(..., info_keys=...)`` has collected.
     """
 
     compute: ComputeReward
@@ -46,11 +42,7 @@ class EnvReward:
 
 @dataclass(frozen=True)
 class EnvReached:
-    """Whether goals are reached: the reward is at least the reward at the goal.
-
-    Args:
-        compute: as of :class:`EnvReward`; it may not read ``info``.
-    """
+    """Whether goals are reached: the reward, which may not read ``info``, is at least the reward at the goal."""
 
     compute: ComputeReward
 
@@ -65,8 +57,7 @@ class EnvReached:
 def compute_reward_of(env: Any) -> tuple[ComputeReward, int]:
     """Get ``compute_reward`` and the goal size of a gymnasium environment, or of the first that ``make_goal_env`` made.
 
-    Raises:
-        TypeError: if there is no such function in this process.
+    Raise a TypeError if there is no such function in this process.
     """
     while hasattr(env, "base_env") and not hasattr(env, "unwrapped"):
         env = env.base_env
@@ -82,9 +73,8 @@ def compute_reward_of(env: Any) -> tuple[ComputeReward, int]:
 def success_of(compute: ComputeReward, goal_size: int) -> EnvReached:
     """Derive the success criterion from a sparse reward.
 
-    Raises:
-        ValueError: if the function does not take many goals at once, or its reward changes with any distance, so that
-            no success can be derived from it.
+    Raise a ValueError if the function does not take many goals at once, or if its reward changes with any distance:
+    then it has no success.
     """
     goals = np.zeros((3, goal_size))
     at, beside = (np.asarray(compute(achieved, goals, {})) for achieved in (goals, goals + 1e-6))

@@ -229,13 +229,7 @@ class GoalTask:
 
 
 def first(success: Tensor) -> Tensor:
-    """Keep only the first success along time.
-
-    Args:
-        success: booleans ``[*B, T]``.
-
-    Returns:
-        Booleans ``[*B, T]``, at most one per trajectory.
+    """Keep only the first success along time: booleans ``[*B, T]``, at most one per trajectory.
 
     Example:
         >>> first(torch.tensor([False, True, False, True]))

@@ -157,12 +157,7 @@ def summarize(episodes: TensorDictBase, task: GoalTask) -> Evaluation:
 
 
 def over_processes(found: Evaluation, group: Group) -> Evaluation:
-    """Results of the episodes of all processes, of which each has run equally many.
-
-    Args:
-        found: the results of this process.
-        group: the processes.
-    """
+    """Results of the episodes of all processes of a group, each of which has run equally many."""
     if group is None:
         return found
     means = all_mean(found.metrics(), group)

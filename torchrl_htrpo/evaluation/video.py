@@ -58,11 +58,7 @@ def record_frames(
     size: int = 240,
     exploration: ExplorationType = ExplorationType.DETERMINISTIC,
 ) -> NDArray[np.uint8]:
-    """Draw episodes, with the arguments of :func:`record_gif`.
-
-    Returns:
-        ``[episodes * horizon, H, W, 3]``, fewer where episodes end early.
-    """
+    """Draw episodes, with the arguments of :func:`record_gif`: ``[episodes * horizon, H, W, 3]``, or fewer frames."""
     frames: list[NDArray[np.uint8]] = []
 
     def draw(env: EnvBase, tensordict: TensorDictBase) -> None:
@@ -76,16 +72,7 @@ def record_frames(
 
 
 def write_gif(frames: NDArray[np.uint8], path: Path, fps: float = 25.0) -> Path:
-    """Write frames ``[T, H, W, 3]`` as a GIF.
-
-    Args:
-        frames: of :func:`record_frames`.
-        path: the picture.
-        fps: frames per second.
-
-    Returns:
-        The picture's file.
-    """
+    """Write frames ``[T, H, W, 3]`` as a GIF; return its path."""
     import imageio.v3 as imageio  # noqa: PLC0415  (importing the library must not load it)
 
     imageio.imwrite(path, frames, duration=1000 / fps, loop=0)
@@ -93,15 +80,7 @@ def write_gif(frames: NDArray[np.uint8], path: Path, fps: float = 25.0) -> Path:
 
 
 def check_drawable(owner: object, env: EnvBase) -> None:
-    """Raise if an environment cannot be drawn; resets it.
-
-    Args:
-        owner: who asks, for the message.
-        env: the environment.
-
-    Raises:
-        RuntimeError: saying why.
-    """
+    """Raise a RuntimeError that says why an environment cannot be drawn; resets it."""
     env.reset()
     try:
         picture(owner, env, 16, 16)

@@ -18,16 +18,7 @@ from torchrl_htrpo.hindsight.functional import distinct
 
 
 def require_goals(owner: object, tensordict: TensorDictBase, task: GoalTask) -> None:
-    """Raise if the goals of a batch ``[*B, T]`` do not have the shapes that a goal sampler and the task give them.
-
-    Args:
-        owner: the object that reads the goals.
-        tensordict: the input.
-        task: whose goals they are.
-
-    Raises:
-        ValueError: if one has another shape.
-    """
+    """Raise a ValueError if goals of a batch ``[*B, T]`` lack the shapes that a goal sampler and the task give them."""
     sampled, size = tensordict.get(HINDSIGHT_GOAL), tensordict.get(task.desired_goal).shape[-1:]
     if sampled.shape[-1:] != size:
         expected = f"of the goal size {size[0]} of {task.desired_goal!r}"

@@ -16,15 +16,9 @@ _ABSENT = Distribution.log_prob  # the inherited method of a distribution withou
 
 
 def check_log_prob(owner: object, actor: object) -> None:
-    """Raise if an actor has no log-probability, or writes several.
+    """Raise if an actor has no log-probability (TypeError), or writes several (ValueError).
 
-    Args:
-        owner: the object that checks, for the message.
-        actor: the actor.
-
-    Raises:
-        TypeError: if the actor has no distribution.
-        ValueError: if its log-probability comes in parts (a composite action without ``composite_lp_aggregate``).
+    Several are those of a composite action without ``composite_lp_aggregate``.
     """
     if not isinstance(actor, ProbabilisticTensorDictSequential):
         expected = "a ProbabilisticTensorDictSequential (an actor whose distribution has log_prob)"
@@ -40,19 +34,7 @@ def check_log_prob(owner: object, actor: object) -> None:
 
 
 def log_prob_of(dist: Distribution, tensordict: TensorDictBase, action: NestedKey) -> Tensor:
-    """Compute the log-probability of a single action.
-
-    Args:
-        dist: of the actions of a batch ``[*B]``.
-        tensordict: ``[*B]`` with the actions.
-        action: their key.
-
-    Returns:
-        Log-probabilities ``[*B]``.
-
-    Raises:
-        ShapeError: if the action has another shape than the distribution gives it.
-    """
+    """Log-probabilities ``[*B]`` of a single action of a batch; a ShapeError if the distribution has another shape."""
     tail = dist.logits.shape[-1:] if isinstance(dist, _ONE_HOT) else dist.event_shape
     if tail:
         require_shape("action_log_prob", tensordict, tail, action)

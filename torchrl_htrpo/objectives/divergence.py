@@ -10,6 +10,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, dispatch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
+from torchrl.envs import EnvBase
 from torchrl.objectives import LossModule
 
 from torchrl_htrpo._errors import ShapeError, refusal, require, require_shape
@@ -206,3 +207,15 @@ class KLLoss(DivergenceLoss):
         old = self.actor_network.build_dist_from_params(before)
         log_ratio = log_prob_of(new, tensordict, self.tensor_keys.action)
         return log_ratio - tensordict.get(self.tensor_keys.sample_log_prob), kl_divergence(old, new)
+
+
+def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
+    """Raise a ValueError if the policy's distribution does not support a divergence."""
+    with torch.random.fork_rng(), torch.no_grad():
+        rows = actor(env.fake_tensordict().select(*actor.in_keys).to(next(actor.parameters()).device)).reshape(-1)
+        try:
+            divergence(divergence.prepare(rows))
+        except NotImplementedError as error:
+            expected = f"one that the policy's distribution has ({error})"
+            name, choices = type(divergence).__name__, ("QKLLoss", "SampledKLLoss")
+            raise ValueError(refusal("check_divergence", "divergence", expected, name, choices)) from error

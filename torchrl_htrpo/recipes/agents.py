@@ -19,17 +19,11 @@ from torchrl_htrpo.recipes.action_cost_ddpg import ActionCostDDPGLoss
 
 @dataclass(frozen=True)
 class Agent:
-    """The parts of an agent that differ between DQN and DDPG; all read ``features`` of observation and goal.
+    """The parts of an agent that differ between DQN and DDPG; all read ``features`` of observation and goal."""
 
-    Args:
-        policy: the greedy policy.
-        noise: what exploration does to its action.
-        loss: TorchRL's, with its target networks.
-    """
-
-    policy: TensorDictSequential
-    noise: Sequence[nn.Module]
-    loss: LossModule
+    policy: TensorDictSequential  # greedy
+    noise: Sequence[nn.Module]  # what exploration does to its action
+    loss: LossModule  # TorchRL's, with its target networks
 
 
 def make_dqn(env: EnvBase, size: int, hidden: Sequence[int], device: str, *, epsilon: float) -> Agent:

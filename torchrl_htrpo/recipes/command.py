@@ -87,15 +87,7 @@ def no_folder_if_refused(directory: Path) -> Iterator[None]:
 
 
 def refuse_unknown_keys(name: str, arguments: Sequence[str]) -> None:
-    """Raise for an override of an unknown key, and name the most similar key.
-
-    Args:
-        name: of the recipe.
-        arguments: of the command line.
-
-    Raises:
-        SystemExit: if there is one.
-    """
+    """Exit at an override of an unknown key of a recipe, and name the most similar key."""
     groups = {folder.name for folder in (CONF / name).iterdir() if folder.is_dir()} | {"system"}
     known = groups | set(_keys(SCHEMAS[name]))
     given = [text for text in arguments if "=" in text and not text.startswith("-")]

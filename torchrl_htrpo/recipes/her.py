@@ -66,13 +66,7 @@ def build(cfg: DictConfig) -> HERTrainer:
 class HERTrainer(Trainer):
     """Store episodes, sample and relabel rows of them, and update the agent.
 
-    Args:
-        cfg: the configuration.
-        env: a batch of goal-conditioned environments.
-        task: goals and rewards.
-        encode: observation and goal to ``features``.
-        agent: acts on the features and learns from them.
-        evaluator: of the greedy policy.
+    Its ``encode`` maps observation and goal to ``features``, from which the agent acts and learns.
     """
 
     shown: ClassVar[Mapping[str, str]] = {"loss": "critic/loss"}

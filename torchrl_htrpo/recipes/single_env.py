@@ -11,16 +11,13 @@ from torchrl_htrpo.recipes.command import FETCH_TASKS
 
 
 def make_env(cfg: DictConfig, seed: int, num_envs: int = 1, *, draw: bool = False) -> EnvBase:
-    """Create the environment of a configuration in this process.
+    """Create the environment of a configuration in this process; it refuses nan and inf.
 
     Args:
         cfg: of a recipe on a goal task.
         seed: of goals and starts.
         num_envs: how many run at once.
         draw: make gymnasium's environments with ``render_mode="rgb_array"``.
-
-    Returns:
-        The environment; it refuses nan and inf.
     """
     chosen = {"num_envs": num_envs, "num_workers": 0}
     settings: dict[str, object] = {key: value for key, value in chosen.items() if key in cfg.env}

@@ -30,18 +30,9 @@ def rank() -> int:
 
 
 def arguments_of_process(name: str, arguments: Sequence[str], together: bool) -> list[str]:
-    """Refuse what torchrun cannot start; keep Hydra from making folders for other processes than the first.
+    """Arguments of the command line for this process: only the first one makes Hydra's folders.
 
-    Args:
-        name: of the recipe.
-        arguments: of the command line.
-        together: whether the recipe trains with several processes.
-
-    Returns:
-        The arguments for this process.
-
-    Raises:
-        SystemExit: if the recipe, or a multirun, is started by torchrun.
+    Exit if torchrun has started a multirun, or a recipe that cannot train ``together`` in several processes.
     """
     if not launched():
         return list(arguments)
@@ -69,11 +60,9 @@ def process_group(device: str, timeout: float) -> Iterator[Group]:
     """Join the processes, with NCCL for CUDA and gloo otherwise; None if torchrun did not start this one.
 
     Args:
-        device: of networks and updates. Each process on ``"cuda"`` gets the GPU with its number on its machine.
+        device: of networks and updates. Each process on ``"cuda"`` gets the GPU with its number on its machine; raise a
+            ValueError if there is none.
         timeout: processes wait this long for one another [s].
-
-    Raises:
-        ValueError: if there is no GPU of that number.
     """
     if not launched():
         yield None

@@ -28,12 +28,12 @@ from torchrl_htrpo._extras import named_extra
 from torchrl_htrpo.envs import EnvBatch
 from torchrl_htrpo.modules import RunningNormalizer, make_actor, make_critic
 from torchrl_htrpo.objectives import TrustRegionObjective
+from torchrl_htrpo.objectives.divergence import check_divergence
 from torchrl_htrpo.recipes.command import loop_settings, run_recipe
 from torchrl_htrpo.recipes.settings import TRPOConfig, validate
-from torchrl_htrpo.records.follower import Follower
-from torchrl_htrpo.records.run import Run
+from torchrl_htrpo.records.quiet_run import QuietRun
 from torchrl_htrpo.trainers import Trainer, descend, seed_everything
-from torchrl_htrpo.trainers.base import Metrics, check_divergence
+from torchrl_htrpo.trainers.base import Metrics
 
 
 def main() -> None:
@@ -57,12 +57,7 @@ def make_env(cfg: DictConfig) -> EnvBase:
 
 
 class TRPOTrainer(Trainer):
-    """Collect, step within the trust region, fit the critic.
-
-    Args:
-        cfg: the configuration.
-        env: a batch of environments, with ``episode_reward`` and ``step_count``.
-    """
+    """Collect, step within the trust region, fit the critic; ``env`` has ``episode_reward`` and ``step_count``."""
 
     headline = "train/episode_return"
     shown: ClassVar[Mapping[str, str]] = {"return": "train/episode_return", "KL": "step/divergence"}
@@ -124,7 +119,7 @@ class TRPOTrainer(Trainer):
         """Whether the budget is used; the last batch may exceed it."""
         return steps >= self.total_steps
 
-    def make_run(self) -> Run | Follower:
+    def make_run(self) -> QuietRun:
         """Create the record of the run, with the last return as its headline."""
         run = super().make_run()
         run.progress["episode_return"] = float("nan")

@@ -86,36 +86,18 @@ class StoredItems:
 
 
 def checkpoints_of(directory: Path) -> CheckpointRotation:
-    """Create the checkpoint rotation of a run: keep the last two, and the one of the best evaluated policy.
-
-    Args:
-        directory: the run's folder.
-
-    Returns:
-        TorchRL's rotation.
-    """
+    """Create the checkpoint rotation of a run's folder: keep the last two, and the one of the best evaluated policy."""
     return CheckpointRotation(directory / "checkpoints", keep_last=2, keep_best=("success", "max"))
 
 
 def stored_checkpoints(directory: Path) -> list[Path]:
-    """List the checkpoint folders of a run, oldest first, damaged ones included.
-
-    Args:
-        directory: the run's folder.
-    """
+    """List the checkpoint folders in a run's folder, oldest first, damaged ones included."""
     found = [path for path in (directory / "checkpoints").glob("checkpoint-*") if path.is_dir()]
     return sorted(path for path in found if not path.is_symlink() and path.name.partition("-")[2].isdigit())
 
 
 def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
-    """Find the newest intact checkpoint; warn about each damaged one.
-
-    Args:
-        directory: the run's folder.
-        best: take the one of the best evaluated policy instead of the newest.
-
-    Returns:
-        Its folder.
+    """Find the newest intact checkpoint of a run, or the one of the best evaluated policy; warn about damaged ones.
 
     Raises:
         FileNotFoundError: if the run has no checkpoint.
@@ -162,15 +144,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
-    """Raise if a checkpoint has another configuration or other versions.
-
-    Args:
-        path: the checkpoint.
-        here: ``config`` and ``versions`` of the run that would go on.
-
-    Raises:
-        ValueError: if it is not, with the differences.
-    """
+    """Raise a ValueError with the differences if a checkpoint has another configuration or other versions."""
     metadata = Checkpoint.manifest(path)["metadata"]
     there = {key: metadata.get(key, {}) for key in here}
     if found := differences(there, here):
@@ -183,22 +157,15 @@ OF_A_PROCESS = frozenset({"env", "rng", "replay"})
 
 
 def load_newest(checkpoint: SealedCheckpoint, directory: Path, here: Mapping[str, Any], processes: int) -> bool:
-    """Load the newest intact checkpoint of a run; from another number of processes, all but what belongs to one.
+    """Load the newest intact checkpoint of a run; return whether it was saved by as many processes.
 
-    Args:
-        checkpoint: the components to load.
-        directory: the run's folder.
-        here: ``config`` and ``versions`` of the run that would go on.
-        processes: how many train together.
-
-    Returns:
-        Whether it is of as many processes.
+    From another number of processes, load all but what belongs to one process.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
         DamagedCheckpoint: if none is intact.
-        ValueError: if it is of another configuration or of other versions, or if it is of another number of processes
-            and holds batches that belong to them.
+        ValueError: if it has another configuration or other versions than ``here``, or comes from another number of
+            processes and holds batches that belong to them.
     """
     path = intact_checkpoint(directory)
     refuse_differences(path, here)

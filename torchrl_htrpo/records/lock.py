@@ -13,22 +13,7 @@ from torchrl_htrpo._errors import refusal
 
 
 class FolderLock:
-    """Lock a folder for this process; the system releases the lock when the process ends.
-
-    Args:
-        directory: the folder, which must exist when it is acquired.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> one, other = FolderLock(folder), FolderLock(folder)
-        >>> one.acquire()
-        >>> other.acquire()
-        Traceback (most recent call last):
-        RuntimeError: Run: directory must be used by one process at a time, got '...' (process ... on ... since ...)
-        >>> one.release()
-        >>> other.acquire()
-    """
+    """Lock an existing folder for this process; the system releases the lock when the process ends."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.path = directory, directory / ".lock"

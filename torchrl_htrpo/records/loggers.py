@@ -16,17 +16,7 @@ BACKENDS = ("csv", "tensorboard", "wandb")
 
 
 def check_backend(owner: object, backend: str, *, video: bool = False) -> None:
-    """Raise if a logger is unknown or needs a package that is not installed.
-
-    Args:
-        owner: who asks, for the message.
-        backend: one of ``BACKENDS``.
-        video: whether it will log videos.
-
-    Raises:
-        ValueError: if it is unknown.
-        ModuleNotFoundError: naming the extra.
-    """
+    """Raise if a logger is unknown (ValueError) or needs a package that is not installed (ModuleNotFoundError)."""
     if backend not in BACKENDS:
         raise ValueError(refusal(owner, "logger", "one of the choices", backend, BACKENDS))
     if backend != "csv":
@@ -36,30 +26,13 @@ def check_backend(owner: object, backend: str, *, video: bool = False) -> None:
 
 
 def make_loggers(directory: Path, name: str, backend: str) -> list[Logger]:
-    """Create the CSV logger of a run in its folder, and the one of the backend.
-
-    Args:
-        directory: the run's folder.
-        name: of the run.
-        backend: one of ``BACKENDS``.
-
-    Returns:
-        One logger or two.
-    """
+    """Create the CSV logger of a run in its folder, and after it the one of another backend."""
     others = [get_logger(backend, str(directory), name)] if backend != "csv" else []
     return [get_logger("csv", str(directory), "logs"), *others]
 
 
 def log_video(loggers: Sequence[Logger], name: str, frames: Tensor, step: int, fps: float) -> None:
-    """Log a video with every logger that shows videos: all but the CSV logger.
-
-    Args:
-        loggers: of a run, the CSV logger first.
-        name: of the video.
-        frames: ``[T, 3, H, W]``, bytes.
-        step: environment steps.
-        fps: frames per second.
-    """
+    """Log a video ``[T, 3, H, W]`` of bytes with all but the first logger: the CSV logger shows no videos."""
     for logger in loggers[1:]:
         kind = {"format": "gif"} if type(logger).__name__ == "WandbLogger" else {}  # others write GIFs anyway
         logger.log_video(name, frames.unsqueeze(0), step=step, fps=fps, **kind)

@@ -23,12 +23,7 @@ class Stateful(Protocol):
 
 
 class ProcessStates:
-    """Save the states of a component on all processes, such as random states; restore that of each process.
-
-    Args:
-        component: of this process.
-        group: the processes.
-    """
+    """Save the states of a component on all processes, such as random states; restore that of each process."""
 
     def __init__(self, component: Stateful, group: dist.ProcessGroup) -> None:
         self.component, self.group = component, group

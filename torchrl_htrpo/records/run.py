@@ -10,38 +10,29 @@ from datetime import UTC, datetime
 from itertools import product
 from math import inf
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchrl import torchrl_logger
-from torchrl.checkpoint import GlobalRNGState
 from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
 from torchrl_htrpo._errors import refusal
-from torchrl_htrpo.records.checkpoints import (
-    checkpoints_of,
-    load_newest,
-    set_damaged_aside,
-    stored_checkpoints,
-    sweep,
-)
+from torchrl_htrpo.records.checkpoints import checkpoints_of, set_damaged_aside, stored_checkpoints, sweep
 from torchrl_htrpo.records.disk import name_full_disk, replace_file
 from torchrl_htrpo.records.lock import FolderLock
 from torchrl_htrpo.records.loggers import check_backend, log_video, make_loggers
 from torchrl_htrpo.records.plots import plot_run
-from torchrl_htrpo.records.provenance import provenance, versions
-from torchrl_htrpo.records.sealed import SealedCheckpoint
-from torchrl_htrpo.records.signals import StopSignals
+from torchrl_htrpo.records.provenance import provenance
+from torchrl_htrpo.records.quiet_run import QuietRun
 from torchrl_htrpo.records.tables import check_name, forget_after, read_scalars, write_table
 
 REDRAWN_AFTER = 30.0  # seconds
 
 
-class Run:
+class Run(QuietRun):
     """Record one run in a folder: metrics, learning curve, checkpoints; show a progress bar.
 
     Files: ``checkpoints/`` (the last two iterations and the one with the best evaluation), ``metrics.csv`` (one row per
@@ -87,19 +78,14 @@ class Run:
     ) -> None:
         check_name(name)
         check_backend(self, backend)
-        self.directory, self.name, self.headline, self.backend = directory, name, headline, backend
-        self.identity = {"config": dict(config or {}), "versions": versions()}
+        super().__init__(directory, total_steps, components=components, config=config, processes=processes)
+        self.name, self.headline, self.backend = name, headline, backend
         self.settings = self.identity["config"] if settings is None else dict(settings)
-        self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "episodes": 0}
-        self.progress |= {"success": -1.0, "success_last": -1.0}
-        entries = {"rng": GlobalRNGState(), "progress": self.progress, **components}
-        self.checkpoint, self.processes, self.same_processes = SealedCheckpoint(**entries), processes, True
         self.rotation = checkpoints_of(directory)
         self.loggers: list[Logger] = []
         self.bar = tqdm(total=total_steps, unit="step", desc=name, dynamic_ncols=True)
-        self.stop = StopSignals()
         self._scalars, self._lock = directory / "logs" / "scalars", FolderLock(directory)
-        self._examined, self._first, self._saved = False, 0, 0.0
+        self._examined, self._first = False, 0
         self._since, self._drawn = time.monotonic(), -inf
 
     def begin(self) -> int:
@@ -138,9 +124,9 @@ class Run:
         with self._closed_on_error():
             if stored_checkpoints(self.directory):
                 self._lock.acquire()
-            self.same_processes = load_newest(self.checkpoint, self.directory, self.identity, self.processes)
+            steps = super().restore()
             set_damaged_aside(self.directory)
-            steps = self._start(int(self.progress["steps"]))
+            self._start(steps)
             self.bar.update(steps)
             self.draw()
         return steps
@@ -154,7 +140,7 @@ class Run:
         starts = _starts(record) if steps else []
         starts.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "step": steps, **provenance()})
         replace_file(record, json.dumps({"config": self.settings, "starts": starts}, indent=2).encode())
-        self._since, self._first, self._saved = time.monotonic(), self.iterations, steps
+        self._since, self._first = time.monotonic(), self.iterations
         return steps
 
     @contextmanager
@@ -172,26 +158,11 @@ class Run:
             self.loggers.pop().close()
         self._lock.release()
 
-    @property
-    def iterations(self) -> int:
-        """Number of logged iterations."""
-        return int(self.progress["iterations"])
-
-    def __enter__(self) -> Run:
-        self.stop.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        self.stop.__exit__(kind, value, trace)
-        if self.stop:
-            failed = "" if value is None else f" (the last iteration is lost: {type(value).__name__})"
-            torchrl_logger.warning(
-                f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; continue with resume={self.directory}"
-            )
-            raise SystemExit(self.stop.exit_code) from value
+    def _stopped(self, error: BaseException | None) -> None:
+        failed = "" if error is None else f" (the last iteration is lost: {type(error).__name__})"
+        torchrl_logger.warning(
+            f"Run: stopped after {self.progress['steps']:.0f} steps{failed}; continue with resume={self.directory}"
+        )
 
     def log(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of an iteration that ended after ``steps`` environment steps.
@@ -215,13 +186,9 @@ class Run:
         now = time.monotonic()
         self.progress["seconds"] += now - self._since
         self._since = now
-        self.progress["iterations"] += 1
         self.bar.update(steps - self.progress["steps"])
-        self.progress["steps"] = steps
+        super().log(steps, metrics)
         self._examined = "eval/success" in metrics
-        if self._examined:
-            for name in ("success", "success_last", "episodes"):
-                self.progress[name] = metrics.get(f"eval/{name}", self.progress[name])
         with name_full_disk(self.directory):
             for logger, (name, value) in product(self.loggers, metrics.items()):
                 logger.log_scalar(name, value, step=steps)
@@ -242,12 +209,7 @@ class Run:
         success = self.progress["success"] if self._examined else -1.0
         metadata = {**self.identity, "processes": self.processes, "success": success}
         self.rotation.save(self.checkpoint, step=int(self.progress["steps"]), metadata=metadata)
-        self._saved = self.progress["steps"]
-
-    @property
-    def unsaved(self) -> bool:
-        """Whether an iteration was logged after the last checkpoint."""
-        return self.progress["steps"] != self._saved
+        super().save()
 
     def draw(self, *, final: bool = True) -> None:
         """Write the table of metrics, and the learning curve if its metric was logged.
@@ -269,11 +231,6 @@ class Run:
             if self.headline in table and (final or time.monotonic() - self._drawn > REDRAWN_AFTER):
                 self._drawn = time.monotonic()
                 plot_run(table, self.directory / "learning_curve.png", self.name)
-
-    @property
-    def success(self) -> float:
-        """Success rate of the last evaluation, -1 before the first."""
-        return self.progress["success"]
 
     def result(self) -> str:
         """The result of the run as one machine-readable line."""

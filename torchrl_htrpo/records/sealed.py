@@ -73,8 +73,7 @@ class SealedCheckpoint(Checkpoint):
 def check_seal(folder: Path) -> None:
     """Verify size and SHA-256 of every file of a checkpoint; ignore other files.
 
-    Raises:
-        DamagedCheckpoint: naming the first file that is missing, cut or changed.
+    Raise a DamagedCheckpoint that names the first file that is missing, cut or changed.
     """
     name = f"checkpoint {folder.name}"
     if not (folder / SEAL).is_file():

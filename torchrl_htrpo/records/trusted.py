@@ -82,17 +82,9 @@ def _refuse_references(value: object, where: tuple[str, ...] = ()) -> None:
 
 
 def refuse_foreign_targets(config: object, *, trusted: Iterable[str] = ()) -> None:
-    """Raise if a ``_target_`` of a configuration is not a known component.
-
-    Args:
-        config: of dicts and lists, without references.
-        trusted: further names that may be built.
-
-    Raises:
-        ValueError: naming every such target.
+    """Raise a ValueError that names every ``_target_`` of a configuration which is not a known or trusted component.
 
     Example:
-        >>> refuse_foreign_targets({"env": {"_target_": "torchrl_htrpo.BitFlipEnv", "num_bits": 4}})
         >>> refuse_foreign_targets({"env": {"_target_": "os.system", "command": "reboot"}})
         Traceback (most recent call last):
         ValueError: configuration: targets must be components of this library (SECURITY.md), got ['env: os.system']; ...

@@ -1,6 +1,7 @@
 """Trainers: a base loop that collects, updates, evaluates and saves, and HTRPO."""
 
-from torchrl_htrpo.trainers.base import Trainer, descend, seed_everything
+from torchrl_htrpo.trainers.base import Trainer, seed_everything
+from torchrl_htrpo.trainers.descend import descend
 from torchrl_htrpo.trainers.evaluator import Evaluator
 from torchrl_htrpo.trainers.goal_blocks import GoalBlocks
 from torchrl_htrpo.trainers.htrpo import HTRPOTrainer, encoder_of

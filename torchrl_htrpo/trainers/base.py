@@ -6,16 +6,13 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from tensordict.nn import TensorDictModuleBase
 from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
@@ -23,7 +20,6 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.distributed import (
     Group,
-    all_sum_,
     largest,
     rank_of,
     refuse_different,
@@ -35,11 +31,10 @@ from torchrl_htrpo.distributed import (
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard, guarded
 from torchrl_htrpo.evaluation.video import write_gif
 from torchrl_htrpo.modules import check_actor
-from torchrl_htrpo.objectives import DivergenceLoss
 from torchrl_htrpo.records.checkpoints import EnvRandomness
-from torchrl_htrpo.records.follower import Follower
 from torchrl_htrpo.records.loggers import check_backend
 from torchrl_htrpo.records.process_states import ProcessStates, with_states_of_all
+from torchrl_htrpo.records.quiet_run import QuietRun
 from torchrl_htrpo.records.run import Run
 from torchrl_htrpo.trainers.evaluator import Evaluator
 from torchrl_htrpo.trainers.ray_workers import RayWorkers
@@ -148,11 +143,11 @@ class Trainer:
         """Whether the budget is used after a number of steps."""
         return steps + self.batch_steps > self.total_steps
 
-    def make_run(self) -> Run | Follower:
+    def make_run(self) -> QuietRun:
         """Create the record of this run, or what a process has that writes none."""
         components = with_states_of_all(self.components(), self.process_group)
         self._states = [item for item in components.values() if isinstance(item, ProcessStates)]
-        kind = Run if rank_of(self.process_group) == 0 else Follower
+        kind = Run if rank_of(self.process_group) == 0 else QuietRun
         settings = {"headline": self.headline, "processes": size_of(self.process_group), **self._record}
         return kind(self.directory, self.total_steps, components=components, **settings)
 
@@ -182,10 +177,11 @@ class Trainer:
         if not self.resume:
             steps = self.warm_up()
         batches = iter(self.collector)
-        last = self.resume and (self.is_over(steps) or self._target_reached())
+        last = self.resume and (self.is_over(steps) or self._was_at_target())
         with ExitStack() as stack:
-            for resource in (*map(closing, self._resources), self.run):
-                stack.enter_context(resource)
+            for resource in self._resources:
+                stack.enter_context(closing(resource))
+            stack.enter_context(self.run)
             while not (last or largest(bool(self.run.stop), self.process_group)):
                 with timeit("collect"):
                     batch = self.finite(next(batches))
@@ -207,6 +203,9 @@ class Trainer:
             self.env.set_seed(seed % 2**32)
         return steps
 
+    def _was_at_target(self) -> bool:
+        return self.evaluator is not None and self.evaluator.was_at_target(self.run.progress)
+
     def _save(self) -> None:
         for states in self._states:
             states.gather()
@@ -226,7 +225,7 @@ class Trainer:
         if self.evaluator is not None and evaluated:
             with timeit("evaluate"):
                 metrics |= self.evaluator(self.actor, last)
-                if self._at_target(self.evaluator, metrics) and not last:
+                if self.evaluator.count_target(self.run.progress, metrics) and not last:
                     last = True
                     metrics |= self.evaluator(self.actor, last)
         metrics |= timeit.todict(percall=False, prefix="time")
@@ -244,54 +243,6 @@ class Trainer:
         if (frames := evaluator.frames(self.actor)) is not None:
             write_gif(frames, self.directory / "policy.gif")
             self.run.log_video("eval/policy", frames)
-
-    def _at_target(self, evaluator: Evaluator, metrics: Metrics) -> bool:
-        """Count evaluations in a row that reached the target; return whether they are enough."""
-        before = self.run.progress.get("at_target", 0)
-        self.run.progress["at_target"] = before + 1 if evaluator.target_reached(metrics) else 0
-        return self.run.progress["at_target"] >= evaluator.target_evaluations
-
-    def _target_reached(self) -> bool:
-        """Whether the run was at its target when it was saved."""
-        if self.evaluator is None:
-            return False
-        found = {f"eval/{name}": value for name, value in self.run.progress.items()}
-        enough = self.run.progress.get("at_target", 1) >= self.evaluator.target_evaluations
-        return enough and self.evaluator.target_reached(found)
-
-
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group = None) -> None:
-    """Take one gradient step on a loss; raise a RuntimeError if the gradient has NaN or inf.
-
-    Args:
-        optimizer: holds the parameters.
-        loss: a scalar.
-        process_group: processes with other terms of the loss; the step is on the sum of all.
-
-    Example:
-        >>> weight = torch.nn.Parameter(torch.ones(1))
-        >>> descend(torch.optim.SGD([weight], lr=0.5), weight.square().sum())
-        >>> weight.item()
-        0.0
-    """
-    optimizer.zero_grad()
-    loss.backward()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    all_sum_([parameter.grad for parameter in parameters if parameter.grad is not None], process_group)
-    clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # an infinite bound: only compute the norm and check it
-    optimizer.step()
-
-
-def check_divergence(divergence: DivergenceLoss, actor: ProbabilisticTensorDictSequential, env: EnvBase) -> None:
-    """Raise a ValueError if the policy's distribution does not support a divergence."""
-    with torch.random.fork_rng(), torch.no_grad():
-        rows = actor(env.fake_tensordict().select(*actor.in_keys).to(next(actor.parameters()).device)).reshape(-1)
-        try:
-            divergence(divergence.prepare(rows))
-        except NotImplementedError as error:
-            expected = f"one that the policy's distribution has ({error})"
-            name, choices = type(divergence).__name__, ("QKLLoss", "SampledKLLoss")
-            raise ValueError(refusal("check_divergence", "divergence", expected, name, choices)) from error
 
 
 def seed_everything(seed: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -99,6 +99,16 @@ class Evaluator:
     def target_reached(self, metrics: Mapping[str, float]) -> bool:
         """Whether an evaluation reached the target."""
         return self.target is not None and metrics[f"eval/{self.metric}"] >= self.target
+
+    def count_target(self, progress: MutableMapping[str, float], metrics: Mapping[str, float]) -> bool:
+        """Count evaluations in a row that reached the target; return whether they are enough."""
+        progress["at_target"] = progress.get("at_target", 0) + 1 if self.target_reached(metrics) else 0
+        return progress["at_target"] >= self.target_evaluations
+
+    def was_at_target(self, progress: Mapping[str, float]) -> bool:
+        """Whether a run was at its target when it was saved."""
+        found = {f"eval/{name}": value for name, value in progress.items()}
+        return progress.get("at_target", 1) >= self.target_evaluations and self.target_reached(found)
 
     def frames(self, actor: TensorDictModuleBase, episodes: int = 3) -> NDArray[np.uint8] | None:
         """Draw the policy in the environment ``film``; None without one."""

@@ -22,10 +22,12 @@ from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics, PolicyMetrics
 from torchrl_htrpo.modules import GoalNormalizer, PixelGoalEncoder
 from torchrl_htrpo.objectives import DivergenceLoss, TrustRegionObjective
+from torchrl_htrpo.objectives.divergence import check_divergence
 from torchrl_htrpo.optim import StepResult, TrustRegionOptimizer
 from torchrl_htrpo.optim.problem import TrustRegionProblem
 from torchrl_htrpo.records.checkpoints import StoredItems
-from torchrl_htrpo.trainers.base import Metrics, Trainer, check_divergence, descend
+from torchrl_htrpo.trainers.base import Metrics, Trainer
+from torchrl_htrpo.trainers.descend import descend
 from torchrl_htrpo.trainers.goal_blocks import draw_rows
 from torchrl_htrpo.trainers.pipeline import HindsightPipeline, check_discount, check_group, hindsight_pipeline
 

@@ -85,15 +85,7 @@ def _ends_with_weights(parts: list[nn.Module]) -> bool:
 
 
 def check_discount(owner: object, pipeline: nn.Module) -> None:
-    """Raise if two parts of a pipeline have different discounts.
-
-    Args:
-        owner: who asks, for the message.
-        pipeline: whose modules with an attribute ``gamma`` are compared.
-
-    Raises:
-        ValueError: naming the parts and their discounts.
-    """
+    """Raise a ValueError that names modules of a pipeline with different discounts ``gamma``."""
     parts = [(type(part).__name__, getattr(part, "gamma", None)) for part in pipeline.modules()]
     found = [(name, round(float(gamma), 6)) for name, gamma in parts if isinstance(gamma, (float, int, Tensor))]
     if len({gamma for _, gamma in found}) > 1:
@@ -101,16 +93,7 @@ def check_discount(owner: object, pipeline: nn.Module) -> None:
 
 
 def check_group(owner: object, pipeline: nn.Module, process_group: Group) -> None:
-    """Raise if a part of a pipeline sums over other processes than its trainer.
-
-    Args:
-        owner: who asks, for the message.
-        pipeline: whose modules with an attribute ``process_group`` are compared.
-        process_group: of the trainer.
-
-    Raises:
-        ValueError: naming the parts.
-    """
+    """Raise a ValueError that names modules of a pipeline with another ``process_group`` than its trainer."""
     parts = [part for part in pipeline.modules() if getattr(part, "process_group", process_group) is not process_group]
     if parts:
         names = [type(part).__name__ for part in parts]

@@ -143,15 +143,7 @@ def _number(owner: object, key: str, value: Any) -> np.ndarray:
 
 
 def from_gymnasium(env: gymnasium.Env, info_keys: Sequence[str] = ()) -> GymWrapper:
-    """Wrap a gymnasium environment for TorchRL: batch size ``[]``, discrete actions as indices.
-
-    Raises:
-        TypeError: if it is not an environment of gymnasium.
-
-    Example:
-        >>> from_gymnasium(gymnasium.make("CartPole-v1")).action_spec.space.n
-        2
-    """
+    """Wrap a gymnasium environment for TorchRL, with discrete actions as indices; refuse anything else."""
     if not isinstance(env, gymnasium.Env):
         expected = "an environment of TorchRL or gymnasium, or a function that makes one"
         raise TypeError(refusal("make_goal_env", "name", expected, type(env).__name__))

@@ -13,26 +13,10 @@ from torchrl_htrpo._errors import refusal
 
 
 def picture(owner: object, env: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """Render an environment in ``width`` x ``height`` pixels, or at the largest size of its own aspect ratio within.
+    """Render an environment in ``width`` x ``height`` pixels, or as large as its aspect ratio fits in: ``[H, W, 3]``.
 
-    Args:
-        owner: named in the message.
-        env: has ``render(width=, height=)``, or gymnasium's ``render()`` with ``render_mode="rgb_array"``.
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        The picture ``[H, W, 3]``.
-
-    Raises:
-        TypeError: if the environment cannot be rendered.
-
-    Example:
-        >>> class Grey:
-        ...     def render(self):
-        ...         return np.full((480, 720, 3), 128, np.uint8)
-        >>> picture("me", Grey(), 240, 240).shape
-        (160, 240, 3)
+    The environment has ``render(width=, height=)``, or gymnasium's ``render()`` with ``render_mode="rgb_array"``. Raise
+    a TypeError that names ``owner`` if it cannot be rendered.
     """
     render = getattr(env, "render", None)
     if not callable(render):

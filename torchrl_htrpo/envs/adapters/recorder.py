@@ -105,12 +105,7 @@ class Recorder:
 
 
 class RecordedEnv(TransformedEnv):
-    """Wrap an environment: record its operations, convert to float32, and seed each episode.
-
-    Args:
-        env: the environment.
-        recorder: of its operations.
-    """
+    """Wrap an environment: record its operations, convert to float32, and seed each episode."""
 
     def __init__(self, env: EnvBase, recorder: Recorder) -> None:
         super().__init__(env, DoubleToFloat())
@@ -133,11 +128,7 @@ class RecordedEnv(TransformedEnv):
             return super()._reset(tensordict, **kwargs)
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """Close the environment.
-
-        Args:
-            raise_if_closed: whether closing twice is an error.
-        """
+        """Close the environment."""
         with self.recorder.during(4):
             super().close(raise_if_closed=raise_if_closed)
 

@@ -20,13 +20,7 @@ _OPEN: WeakSet[Camera] = WeakSet()
 class Camera:
     """Render a MuJoCo state off screen, with the goal as a red ball.
 
-    Args:
-        model: the model of the states to come.
-        width: image width in pixels.
-        height: image height in pixels.
-
-    Raises:
-        RuntimeError: if there is no display and ``MUJOCO_GL`` does not ask for off-screen rendering.
+    Raise a RuntimeError if there is no display and ``MUJOCO_GL`` does not ask for off-screen rendering.
     """
 
     def __init__(self, model: FetchModel, width: int, height: int) -> None:

@@ -24,16 +24,6 @@ class DisplacementControl:
 
     The action is the command. Other schemes override what differs.
 
-    Args:
-        num_envs: number of worlds ``N``.
-        device: where commands are computed.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.control import DisplacementControl
-        >>> DisplacementControl(num_envs=1).command(torch.ones(1, 4))
-        tensor([[1., 1., 1., 1.]])
-
     Source: `Multi-Goal Reinforcement Learning <https://arxiv.org/abs/1802.09464>`_, Section 1.1.
     """
 
@@ -64,18 +54,6 @@ class GripperControl(DisplacementControl):
 
     Keys of the action: ``motion`` ``[N, 3]`` in ``[-1, 1]``, in units of 5 cm, and ``gripper`` ``[N]``: 0 shuts the
     fingers, 1 opens them (where the task holds them shut, the choice does nothing).
-
-    Args:
-        num_envs: number of worlds ``N``.
-        device: where commands are computed.
-
-    Example:
-        >>> import torch
-        >>> from tensordict import TensorDict
-        >>> from torchrl_htrpo.envs.fetch.control import GripperControl
-        >>> action = TensorDict(motion=torch.zeros(2, 3), gripper=torch.tensor([0, 1]))
-        >>> GripperControl(num_envs=2).command(action)[:, 3]
-        tensor([-1.,  1.])
     """
 
     def action_spec(self, num_envs: int, dtype: torch.dtype, device: torch.device | None) -> TensorSpec:
@@ -95,23 +73,8 @@ class VelocityControl(DisplacementControl):
 
     The velocity, in units of 5 cm per action and clipped to ``[-1, 1]``, is kept between actions and starts at
     zero; the command is the new velocity. Actions, in order: +0.1 along each axis, -0.1, +1.0, -1.0; the axes
-    are x and y, for reach also z. The fingers stay shut, so the fourth entry of the velocity is always 0.
-
-    Args:
-        task: ``"reach"`` (12 actions), ``"push"`` or ``"slide"`` (8 actions).
-        num_envs: number of worlds ``N``.
-        device: where velocities are kept.
-
-    Raises:
-        ValueError: if the task has no discrete control.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.control import VelocityControl
-        >>> control = VelocityControl("push", num_envs=1)
-        >>> _ = control.command(torch.tensor([0]))
-        >>> control.command(torch.tensor([7])).tolist()
-        [[0.1, -1.0, 0.0, 0.0]]
+    are x and y (8 actions, push and slide), for reach also z (12 actions). Other tasks raise a ValueError. The fingers
+    stay shut, so the fourth entry of the velocity is always 0.
 
     Source: `Hindsight Policy Gradients <https://arxiv.org/abs/1711.06006>`_;
     `HTRPO <https://arxiv.org/abs/1907.12439>`_, F.1, Table 4.

@@ -16,12 +16,7 @@ from torchrl_htrpo.envs.fetch.observation import Kinematics
 
 
 class DivergedError(RuntimeError):
-    """The physics of some worlds diverged: NaN, infinite or absurdly large positions or velocities.
-
-    Args:
-        worlds: the diverged worlds.
-        message: what to say; by default only which worlds.
-    """
+    """The physics of some worlds diverged: NaN, infinite or absurdly large positions or velocities."""
 
     def __init__(self, worlds: list[int], message: str | None = None) -> None:
         super().__init__(message or f"physics diverged in worlds {worlds}")
@@ -33,13 +28,7 @@ class CapacityError(RuntimeError):
 
 
 class Engine(ABC):
-    """``N`` independent worlds of one Fetch model, stepped together.
-
-    Args:
-        model: the model all worlds share.
-        num_worlds: ``N``.
-        device: where actions are expected and measurements are returned.
-    """
+    """``N`` independent worlds of one Fetch model, stepped together, with actions and measurements on ``device``."""
 
     def __init__(self, model: FetchModel, num_worlds: int, device: torch.device) -> None:
         self.model, self.num_worlds, self.device = model, num_worlds, device
@@ -47,22 +36,13 @@ class Engine(ABC):
 
     @abstractmethod
     def reset(self, mask: Tensor, object_xy: Tensor | None) -> None:
-        """Reset worlds.
-
-        Args:
-            mask: which worlds, ``[N]`` bool.
-            object_xy: where their objects start, ``[N, 2]`` in metres; None in a task without object.
-        """
+        """Reset the worlds of ``mask`` ``[N]``, objects at ``object_xy`` ``[N, 2]`` [m] (None: no object)."""
 
     @abstractmethod
     def step(self, action: Tensor) -> None:
-        """Advance all worlds by one action of 20 physics steps.
+        """Advance all worlds by one action of 20 physics steps; raise a DivergedError if positions became invalid.
 
-        Args:
-            action: hand displacement in units of 5 cm and finger command, ``[N, 4]``, clipped to ``[-1, 1]``.
-
-        Raises:
-            DivergedError: if the positions of a world became invalid or huge.
+        The action ``[N, 4]``, clipped to ``[-1, 1]``, moves the hand in units of 5 cm and commands the fingers.
         """
 
     @abstractmethod

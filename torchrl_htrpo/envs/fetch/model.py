@@ -21,13 +21,7 @@ _REST_OF_HAND = np.array([-0.498, 0.005, -0.431])  # [m] from the model's zero p
 def asset_path(xml: str) -> Path:
     """Find a Fetch model file in the installed gymnasium-robotics, without importing the package.
 
-    Raises:
-        ImportError: if gymnasium-robotics is not installed, or came without its assets.
-
-    Example:
-        >>> from torchrl_htrpo.envs.fetch.model import asset_path
-        >>> asset_path("push.xml").name
-        'push.xml'
+    Raise an ImportError if gymnasium-robotics is not installed, or came without its assets.
     """
     spec = importlib.util.find_spec("gymnasium_robotics")
     locations = None if spec is None else spec.submodule_search_locations
@@ -44,39 +38,22 @@ def asset_path(xml: str) -> Path:
 
 @dataclass(frozen=True)
 class FetchModel:
-    """A compiled model with the addresses and the starting state that both physics engines need.
-
-    Args:
-        task: the task's constants.
-        mj_model: the compiled MuJoCo model, with the weld of hand and mocap body reset.
-        grip_site: index of the gripper's site.
-        object_site: index of the object's site (-1 in a task without object).
-        hand_body: index of the body welded to the mocap body.
-        fingers: positions of the right and left finger in ``qpos``, ``[2]``.
-        finger_dofs: positions of the right and left finger in ``qvel``, ``[2]``.
-        ctrl_qpos: position in ``qpos`` of the joint each actuator drives, ``[nu]``.
-        object_qpos: position of the object's free joint in ``qpos`` (-1 without object).
-        start_time: simulated seconds at the start of an episode.
-        start_qpos: joint positions at the start of an episode, ``[nq]``.
-        start_qvel: joint velocities at the start of an episode, ``[nv]``.
-        start_grip: gripper position around which goals and objects are drawn, ``[3]`` in metres.
-        object_height: height of the object at rest, in metres (0 without object).
-    """
+    """A compiled model with the addresses and the starting state that both physics engines need."""
 
     task: FetchTask
-    mj_model: mujoco.MjModel
-    grip_site: int
-    object_site: int
-    hand_body: int
-    fingers: NDArray[np.int64]
-    finger_dofs: NDArray[np.int64]
-    ctrl_qpos: NDArray[np.int64]
-    object_qpos: int
-    start_time: float
-    start_qpos: FloatArray
-    start_qvel: FloatArray
-    start_grip: FloatArray
-    object_height: float
+    mj_model: mujoco.MjModel  # with the weld of hand and mocap body reset
+    grip_site: int  # index of the gripper's site
+    object_site: int  # index of the object's site (-1 in a task without object)
+    hand_body: int  # index of the body welded to the mocap body
+    fingers: NDArray[np.int64]  # positions of the right and left finger in qpos, [2]
+    finger_dofs: NDArray[np.int64]  # positions of the right and left finger in qvel, [2]
+    ctrl_qpos: NDArray[np.int64]  # position in qpos of the joint each actuator drives, [nu]
+    object_qpos: int  # position of the object's free joint in qpos (-1 without object)
+    start_time: float  # simulated seconds at the start of an episode
+    start_qpos: FloatArray  # joint positions at the start of an episode, [nq]
+    start_qvel: FloatArray  # joint velocities there, [nv]
+    start_grip: FloatArray  # [m] gripper position around which goals and objects are drawn, [3]
+    object_height: float  # [m] height of the object at rest (0 without object)
 
     @property
     def dt(self) -> float:
@@ -88,12 +65,6 @@ def load_model(task: FetchTask) -> FetchModel:
     """Compile a task's model and simulate until the arm is in its starting pose.
 
     The XML is not changed: dropping far meshes or turning off multi-point contacts changes trajectories.
-
-    Example:
-        >>> from torchrl_htrpo.envs.fetch.model import load_model
-        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
-        >>> load_model(TASKS["reach"]).start_qpos.shape
-        (15,)
     """
     model = mujoco.MjModel.from_xml_path(str(asset_path(task.xml)))
     welds = model.eq_type == mujoco.mjtEq.mjEQ_WELD

@@ -22,24 +22,7 @@ class MujocoEngine(Engine):
     """Step ``N`` MuJoCo states of one model, with bitwise the results of gymnasium-robotics.
 
     ``mj_step`` releases the GIL, so threads use several cores; all else is batched over the worlds. The result does not
-    depend on the number of threads, since worlds are independent.
-
-    Args:
-        model: the model all worlds share.
-        num_worlds: number of worlds ``N``.
-        num_threads: threads to step them with. Defaults to the cores this process may use, at most ``N``.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.model import load_model
-        >>> from torchrl_htrpo.envs.fetch.mujoco_engine import MujocoEngine
-        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
-        >>> engine = MujocoEngine(load_model(TASKS["reach"]), num_worlds=2)
-        >>> engine.reset(torch.ones(2, dtype=torch.bool), None)
-        >>> engine.step(torch.ones(2, 4))
-        >>> engine.measure().grip_pos.shape
-        torch.Size([2, 3])
-        >>> engine.close()
+    depend on the number of threads (by default the cores this process may use, at most ``N``): worlds are independent.
     """
 
     def __init__(self, model: FetchModel, num_worlds: int, num_threads: int | None = None) -> None:

@@ -11,38 +11,20 @@ _TINY = 4 * torch.finfo(torch.float64).eps  # below this the middle Euler angle 
 
 
 class Kinematics(NamedTuple):
-    """Positions and velocities that an engine measures in ``N`` worlds; ``object_*`` is None without an object.
+    """Positions and velocities that an engine measures in ``N`` worlds; ``object_*`` is None without an object."""
 
-    Args:
-        grip_pos: gripper position, ``[N, 3]`` in metres.
-        grip_velp: gripper displacement per action, ``[N, 3]`` in metres.
-        finger_qpos: opening of the right and left finger, ``[N, 2]`` in metres.
-        finger_qvel: displacement of the fingers per action, ``[N, 2]`` in metres.
-        object_pos: object position, ``[N, 3]`` in metres.
-        object_mat: object rotation matrix, ``[N, 3, 3]``.
-        object_velp: object displacement per action, ``[N, 3]`` in metres.
-        object_velr: object rotation per action, ``[N, 3]`` in radians.
-    """
-
-    grip_pos: Tensor
-    grip_velp: Tensor
-    finger_qpos: Tensor
-    finger_qvel: Tensor
-    object_pos: Tensor | None = None
-    object_mat: Tensor | None = None
-    object_velp: Tensor | None = None
-    object_velr: Tensor | None = None
+    grip_pos: Tensor  # [m] gripper position, [N, 3]
+    grip_velp: Tensor  # [m] gripper displacement per action, [N, 3]
+    finger_qpos: Tensor  # [m] opening of the right and left finger, [N, 2]
+    finger_qvel: Tensor  # [m] displacement of the fingers per action, [N, 2]
+    object_pos: Tensor | None = None  # [m] object position, [N, 3]
+    object_mat: Tensor | None = None  # object rotation matrix, [N, 3, 3]
+    object_velp: Tensor | None = None  # [m] object displacement per action, [N, 3]
+    object_velr: Tensor | None = None  # [rad] object rotation per action, [N, 3]
 
 
 def euler_angles(mat: Tensor) -> Tensor:
-    """Euler angles of rotation matrices ``[..., 3, 3]`` about x, y, z: ``[..., 3]`` in radians.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.observation import euler_angles
-        >>> euler_angles(torch.eye(3)).abs()
-        tensor([0., 0., 0.])
-    """
+    """Euler angles of rotation matrices ``[..., 3, 3]`` about x, y, z: ``[..., 3]`` in radians."""
     flat = mat.flatten(-2)
     # Rotation about z (all rotation about x and z at the poles), and about x.
     about_z, about_z_at_pole, about_x = torch.atan2(flat[..., 1:6:2], flat[..., 0:9:4]).unbind(-1)

@@ -12,22 +12,10 @@ _ROUNDS = 10
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
-    """Philox4x32-10: 128 random bits from a 128-bit counter and a 64-bit key.
+    """Philox4x32-10: 128 random bits ``[..., 4]`` from a 128-bit counter ``[..., 4]`` and a 64-bit key.
 
-    Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (https://doi.org/10.1145/2063384.2063405).
-
-    Args:
-        counter: ``[..., 4]`` int64 holding unsigned 32-bit words.
-        key: two unsigned 32-bit words.
-
-    Returns:
-        ``[..., 4]`` int64 holding unsigned 32-bit random words.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.streams import philox
-        >>> [hex(word) for word in philox(torch.zeros(4, dtype=torch.int64), (0, 0)).tolist()]
-        ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    All words are unsigned, of 32 bits, in int64. Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3
+    (https://doi.org/10.1145/2063384.2063405).
     """
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = key
@@ -45,7 +33,7 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
 
 
 def uniform(seed: int, episode: Tensor, purpose: int, count: int) -> Tensor:
-    """Sample uniform numbers in ``[0, 1)`` for each world, from its stream of the episode.
+    """Sample uniform numbers in ``[0, 1)`` for each world, from its stream of the episode: ``[N, count]`` float64.
 
     The numbers of world ``i`` depend neither on the number of worlds nor on the device.
 
@@ -54,16 +42,6 @@ def uniform(seed: int, episode: Tensor, purpose: int, count: int) -> Tensor:
         episode: how many episodes each world has begun, ``[N]`` int64.
         purpose: small integer, one for each kind of sample in an episode (goal, object, ...).
         count: numbers per world.
-
-    Returns:
-        ``[N, count]`` float64.
-
-    Example:
-        >>> import torch
-        >>> from torchrl_htrpo.envs.fetch.streams import uniform
-        >>> few, many = torch.zeros(2, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)
-        >>> bool((uniform(3, few, 0, 4) == uniform(3, many, 0, 4)[:2]).all())
-        True
     """
     blocks = -(-count // 2)  # one 128-bit block makes two 53-bit numbers
     world = torch.arange(episode.shape[0], device=episode.device)

@@ -21,34 +21,17 @@ AIR_HEIGHT = 0.45  # [m] highest lift of such a goal
 
 @dataclass(frozen=True)
 class FetchTask:
-    """Constants of one Fetch task: model, starts, goals.
-
-    Args:
-        name: task name.
-        initial_qpos: joint name -> position (metres, radians, quaternions) before the arm settles.
-        has_object: whether there is an object to move (the goal is then the object's position).
-        block_gripper: whether the fingers are held shut.
-        gripper_extra_height: start height of the gripper above the default pose, in metres.
-        target_in_the_air: whether half of the goals are lifted off the table.
-        target_offset: shift of the goal region, ``[3]`` in metres.
-        obj_range: half side of the square of object starts, in metres.
-        target_range: half side of the goal region, in metres.
-
-    Example:
-        >>> from torchrl_htrpo.envs.fetch.tasks import TASKS
-        >>> TASKS["push"].has_object, TASKS["push"].observation_size
-        (True, 25)
-    """
+    """Constants of one Fetch task: model, starts, goals."""
 
     name: TaskName
-    initial_qpos: Mapping[str, tuple[float, ...]] = field(repr=False)
-    has_object: bool = True
-    block_gripper: bool = True
-    gripper_extra_height: float = 0.0
-    target_in_the_air: bool = False
-    target_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    obj_range: float = 0.15
-    target_range: float = 0.15
+    initial_qpos: Mapping[str, tuple[float, ...]] = field(repr=False)  # of joints before the arm settles [m, rad]
+    has_object: bool = True  # an object to move: its position is then the goal
+    block_gripper: bool = True  # whether the fingers are held shut
+    gripper_extra_height: float = 0.0  # [m] start height of the gripper above the default pose
+    target_in_the_air: bool = False  # whether half of the goals are lifted off the table
+    target_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)  # [m] shift of the goal region, [3]
+    obj_range: float = 0.15  # [m] half side of the square of object starts
+    target_range: float = 0.15  # [m] half side of the goal region
 
     @property
     def xml(self) -> str:

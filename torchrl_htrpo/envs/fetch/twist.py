@@ -13,17 +13,11 @@ from torchrl_htrpo.envs.fetch.model import FetchModel
 
 @dataclass(frozen=True)
 class Site:
-    """A site of the model and the joints that move it.
-
-    Args:
-        index: index of the site.
-        root: index of the root body of its kinematic tree.
-        moved_by: 1 for the velocities that move it, else 0, ``[nv]``.
-    """
+    """A site of the model and the joints that move it."""
 
     index: int
-    root: int
-    moved_by: Tensor
+    root: int  # index of the root body of its kinematic tree
+    moved_by: Tensor  # 1 for the velocities that move it, else 0, [nv]
 
     @classmethod
     def of(cls, model: FetchModel, index: int, device: torch.device) -> Site:
@@ -39,9 +33,7 @@ class Site:
 
 
 def site_velocity(site: Site, point: Tensor, qvel: Tensor, axes: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
-    """Linear and angular velocity of a site.
-
-    Equal to the site's Jacobian times the joint velocities.
+    """Linear [m/s] and angular [rad/s] velocity ``[N, 3]`` of a site: its Jacobian times the joint velocities.
 
     Args:
         site: the site.
@@ -49,9 +41,6 @@ def site_velocity(site: Site, point: Tensor, qvel: Tensor, axes: Tensor, centers
         qvel: joint velocities, ``[N, nv]``.
         axes: MuJoCo's ``cdof``, rotation and translation of each velocity, ``[N, nv, 6]``.
         centers: MuJoCo's ``subtree_com``, ``[N, nbody, 3]`` in metres.
-
-    Returns:
-        Velocity ``[N, 3]`` in metres per second, and angular velocity ``[N, 3]`` in radians per second.
     """
     twist = torch.einsum("nv,nvs->ns", qvel * site.moved_by, axes)
     angular, linear = twist[:, :3], twist[:, 3:]

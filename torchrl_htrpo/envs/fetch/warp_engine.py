@@ -160,12 +160,7 @@ class WarpEngine(Engine):
             self.check()
 
     def check(self) -> None:
-        """Raise on dropped contacts or diverged worlds since the last check; synchronises with the device.
-
-        Raises:
-            CapacityError: if contacts or constraints were dropped.
-            DivergedError: if positions of a world became invalid.
-        """
+        """Raise a CapacityError or DivergedError for the steps since the last check; synchronises with the device."""
         dropped, diverged = torch.stack([self._dropped, self._diverged]).cpu()
         self._dropped.zero_()
         self._diverged.zero_()

@@ -12,11 +12,8 @@ class Recorded:
     """A sequence of kernel launches on fixed buffers, ordered with torch's current stream.
 
     On the CPU every call launches the kernels. On CUDA the first call launches them (which compiles and loads them) and
-    records the launches as a graph; later calls replay the graph with a single launch.
-
-    Args:
-        launch: launches the kernels; it must not wait for the device.
-        device: the device of the kernels.
+    records the launches as a graph; later calls replay the graph with a single launch. ``launch`` must not wait for the
+    device.
     """
 
     def __init__(self, launch: Callable[[], None], device: torch.device) -> None:

@@ -12,25 +12,15 @@ from torchrl_htrpo.envs.fetch.tasks import SUBSTEPS
 
 
 class Readings(NamedTuple):
-    """Buffers for measurements after a reset or step, of one world or with a leading ``N``.
+    """Buffers for measurements after a reset or step, of one world or with a leading ``N``."""
 
-    Args:
-        grip_pos: gripper position, ``[N, 3]`` in metres.
-        object_pos: object position, ``[N, 3]`` in metres.
-        object_mat: object rotation, ``[N, 9]``.
-        fingers: position of the right and left finger, ``[N, 2]`` in metres.
-        qvel: joint velocities, ``[N, nv]``.
-        grip_jacobian: of position and rotation of the gripper, ``[N, 2, 3, nv]``.
-        object_jacobian: of position and rotation of the object, ``[N, 2, 3, nv]``.
-    """
-
-    grip_pos: FloatArray
-    object_pos: FloatArray
-    object_mat: FloatArray
-    fingers: FloatArray
-    qvel: FloatArray
-    grip_jacobian: FloatArray
-    object_jacobian: FloatArray
+    grip_pos: FloatArray  # [m] gripper position, [N, 3]
+    object_pos: FloatArray  # [m] object position, [N, 3]
+    object_mat: FloatArray  # object rotation, [N, 9]
+    fingers: FloatArray  # [m] position of the right and left finger, [N, 2]
+    qvel: FloatArray  # joint velocities, [N, nv]
+    grip_jacobian: FloatArray  # of position and rotation of the gripper, [N, 2, 3, nv]
+    object_jacobian: FloatArray  # of position and rotation of the object, [N, 2, 3, nv]
 
     @classmethod
     def zeros(cls, num_worlds: int, nv: int) -> Readings:
@@ -44,14 +34,10 @@ class Readings(NamedTuple):
 
 
 class World:
-    """One simulated world: reset, step, and measure.
+    """One simulated world: reset, step, and measure into ``readings``.
 
     It keeps numpy views of MuJoCo's arrays, since creating a view costs more than using it, and measures right after a
     step, while the data is in the processor's cache.
-
-    Args:
-        model: the task's model.
-        readings: where to write, as :meth:`Readings.of` gives it.
     """
 
     def __init__(self, model: FetchModel, readings: Readings) -> None:

@@ -84,14 +84,7 @@ class AllowedCategorical(MaskedCategorical):
     """A masked categorical distribution that raises for rows without allowed actions and for forbidden actions.
 
     Both are checks of values (:func:`~torchrl_htrpo.checks.set_checks`); without them a forbidden action has
-    log-probability minus infinity. Rows whose mask is all false are padding to a log-probability.
-
-    Args:
-        logits: ``[*B, n]``.
-        mask: booleans ``[*B, n]``, true where an action is allowed.
-
-    Raises:
-        ValueError: if an action is asked of a row that allows none, or the score of one that its row forbids.
+    log-probability minus infinity. Rows ``[*B, n]`` whose mask is all false are padding to a log-probability.
     """
 
     def __init__(self, logits: Tensor, mask: Tensor) -> None:
@@ -147,11 +140,7 @@ class MaskedCategoricalHead(CategoricalHead):
 
 
 class IndependentCategorical(distributions.Independent):
-    """Independent categorical distributions.
-
-    Args:
-        logits: ``[*B, choices, options]``; minus infinity where a choice has no such option.
-    """
+    """Independent categorical distributions of logits ``[*B, choices, options]``: -inf where there is no option."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(distributions.Categorical(logits=logits), 1)

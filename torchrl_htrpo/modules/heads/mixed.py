@@ -23,10 +23,6 @@ class JointActionModule(ProbabilisticTensorDictModule):
     """Sample the parts of an action and write their joint log-probability, regardless of ``composite_lp_aggregate``.
 
     TensorDict's own module depends on a global setting, and raises if that has changed since the module was created.
-
-    Args:
-        log_prob_key: where the log-probability is written.
-        **kwargs: of a ``ProbabilisticTensorDictModule``.
     """
 
     def __init__(self, *, log_prob_key: NestedKey, **kwargs: Any) -> None:

@@ -67,13 +67,7 @@ class GaussianMixture(MixtureSameFamily):
 
 
 class TanhGaussianMixture(GaussianMixture):
-    """A mixture of Gaussians squashed into (-1, 1) by tanh.
-
-    Args:
-        logits: of the components' weights ``[*B, K]``.
-        loc: means before squashing ``[*B, K, d]``.
-        scale: standard deviations before squashing ``[*B, K, d]``.
-    """
+    """A mixture of Gaussians squashed into (-1, 1) by tanh; means and deviations are those before squashing."""
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
         squashed = TanhNormal(loc, scale, low=-1.0, high=1.0, event_dims=1)

@@ -26,10 +26,8 @@ class LinearCall:
 class LinearTap(TorchFunctionMode):
     """Record each linear layer whose weights are among given leaves, and detach these weights from the graph.
 
-    Derivatives through the graph then exclude the recorded calls, and include other uses of a leaf.
-
-    Args:
-        keys: ``id(leaf)`` to the key of the leaf.
+    Derivatives through the graph then exclude the recorded calls, and include other uses of a leaf. ``keys`` maps
+    ``id(leaf)`` to the key of the leaf.
     """
 
     def __init__(self, keys: Mapping[int, NestedKey]) -> None:

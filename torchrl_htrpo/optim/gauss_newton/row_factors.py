@@ -38,18 +38,12 @@ class LinearRows:
     A row's residual depends on the layer through its own output only, so its gradient is an outer product
     :math:`s_i x_i^\top`, and :math:`J v` and :math:`J^\top u` take one matrix product each; derivatives through the
     graph take two.
-
-    Args:
-        weight: key of :math:`W`.
-        bias: key of :math:`b`.
-        x: ``[n, in]``; ``n`` is a multiple of the number of rows.
-        slope: ``[n, out]``.
     """
 
     weight: NestedKey
     bias: NestedKey | None
-    x: Tensor
-    slope: Tensor
+    x: Tensor  # [n, in]; n is a multiple of the number of rows
+    slope: Tensor  # [n, out]
 
     @property
     def num_bytes(self) -> int:
@@ -107,20 +101,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Graph:
-    """Columns of any parameters, as derivatives through a stored graph.
-
-    Args:
-        leaves: the parameters.
-        residual: ``[rows]``, differentiable in the leaves.
-        seed: ``[rows]``.
-        gradients: ``J^T seed``, differentiable in the seed.
-        num_bytes: memory of the graph.
-    """
+    """Columns of any parameters, as derivatives through a stored graph."""
 
     leaves: dict[NestedKey, Tensor]
-    residual: Tensor
-    seed: Tensor
-    gradients: Sequence[Tensor]
+    residual: Tensor  # [rows], differentiable in the leaves
+    seed: Tensor  # [rows]
+    gradients: Sequence[Tensor]  # J^T seed, differentiable in the seed
     num_bytes: int
 
     def push(self, vector: TensorDictBase, rows: int) -> Tensor:

@@ -23,12 +23,7 @@ class RowsMixedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RowJacobian:
-    """The Jacobian ``J`` of the residuals ``[rows]`` of a chunk.
-
-    Args:
-        rows: how many residuals there are.
-        factors: its columns.
-    """
+    """The Jacobian ``J`` of the residuals ``[rows]`` of a chunk, as the factors of its columns."""
 
     rows: int
     factors: Sequence[Factor]
@@ -54,19 +49,13 @@ class RowJacobian:
 def row_jacobian(
     residual: ResidualFn, params: TensorDictBase, *, factored: bool = True, check: bool = False
 ) -> RowJacobian:
-    """Linearise the residuals of a chunk.
+    """Linearise the residuals ``[m]`` of a chunk.
 
     Args:
         residual: parameters to ``[m]``.
         params: where to linearise.
         factored: store linear layers as outer products, which requires that each residual depends on its own row only.
-        check: check this requirement, at the cost of another backward pass.
-
-    Returns:
-        The Jacobian.
-
-    Raises:
-        RowsMixedError: if the check fails.
+        check: check this requirement, at the cost of another backward pass; raise a RowsMixedError if it fails.
 
     Example:
         >>> from tensordict import TensorDict

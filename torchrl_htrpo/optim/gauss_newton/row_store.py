@@ -11,21 +11,7 @@ from torchrl_htrpo._errors import refusal
 
 
 class RowStore:
-    """Memory that each update overwrites: allocating it anew costs more than filling it.
-
-    Args:
-        max_bytes: most memory to use.
-
-    Raises:
-        ValueError: if ``max_bytes`` is negative.
-
-    Example:
-        >>> store = RowStore(max_bytes=400)
-        >>> store.reserve(400), store.reserve(4)
-        (True, False)
-        >>> store.keep([torch.ones(100)])[0].sum()
-        tensor(100.)
-    """
+    """Memory of at most ``max_bytes`` that each update overwrites: allocating it anew costs more than filling it."""
 
     def __init__(self, max_bytes: int = 1 << 30) -> None:
         if max_bytes < 0:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from torchrl_htrpo.records import Run
-from torchrl_htrpo.records.follower import Follower
+from torchrl_htrpo.records.quiet_run import QuietRun
 
 
 def test_it_counts_and_writes_nothing(tmp_path: Path):
-    follower = Follower(tmp_path / "run", 100, components={}, processes=2, name="test", backend="csv")
+    follower = QuietRun(tmp_path / "run", 100, components={}, processes=2, name="test", backend="csv")
     with follower:
         assert follower.begin() == 0
         follower.log(50, {"eval/success": 0.5, "eval/episodes": 8.0})
@@ -32,13 +32,13 @@ def test_it_resumes_from_what_the_first_process_saved(tmp_path: Path):
         run.begin()
         run.log(50, {"eval/success": 0.5})
         run.save()
-    follower = Follower(tmp_path, 100, components={"net": other}, config={"a": 1}, processes=2)
+    follower = QuietRun(tmp_path, 100, components={"net": other}, config={"a": 1}, processes=2)
     assert follower.restore() == 50
     assert follower.progress["success"] == 0.5
     assert follower.same_processes
     assert torch.equal(other.weight, net.weight)
     with pytest.raises(ValueError, match="a: 1 there, 2 here"):
-        Follower(tmp_path, 100, components={"net": other}, config={"a": 2}, processes=2).restore()
+        QuietRun(tmp_path, 100, components={"net": other}, config={"a": 2}, processes=2).restore()
 
 
 def test_another_number_of_processes_loads_networks_but_no_stored_batches(tmp_path: Path):
@@ -47,18 +47,18 @@ def test_another_number_of_processes_loads_networks_but_no_stored_batches(tmp_pa
         run.begin()
         run.log(50, {})
         run.save()
-    follower = Follower(tmp_path, 100, components={"net": other}, processes=3)
+    follower = QuietRun(tmp_path, 100, components={"net": other}, processes=3)
     before = torch.get_rng_state()
     follower.restore()
     assert not follower.same_processes
     assert torch.equal(other.weight, net.weight)
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(ValueError, match="processes must be 2"):
-        Follower(tmp_path, 100, components={"net": other, "replay": other}, processes=3).restore()
+        QuietRun(tmp_path, 100, components={"net": other, "replay": other}, processes=3).restore()
 
 
 def test_it_ends_after_a_signal(tmp_path: Path):
-    follower = Follower(tmp_path, 100, components={})
+    follower = QuietRun(tmp_path, 100, components={})
     with pytest.raises(SystemExit) as ended, follower:
         signal.raise_signal(signal.SIGTERM)
     assert follower.stop

@@ -1,10 +1,11 @@
-"""The part of a run for the processes that write no records."""
+"""The part of a run that every process does: count, resume, stop after a signal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,16 @@ from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.records.signals import StopSignals
 
 
-class Follower:
-    """Stand in for a :class:`~torchrl_htrpo.records.Run` on all processes but the first: count, resume, write nothing.
+class QuietRun:
+    """A run without records, for all processes but the first; a :class:`~torchrl_htrpo.records.Run` adds the records.
 
     Args:
         directory: the run's folder, which all processes must see to resume.
-        total_steps: unused.
-        components: objects that checkpoints hold, the same as those of the first process.
-        config: the configuration that must not change when a run resumes.
+        total_steps: environment steps at the end.
+        components: objects that checkpoints hold, the same in every process.
+        config: the configuration that must not change when a run resumes, as JSON values.
         processes: how many train together.
-        **shown: what only a :class:`~torchrl_htrpo.records.Run` uses.
-
-    Example:
-        >>> import torch
-        >>> follower = Follower(Path("none"), 100, components={"net": torch.nn.Linear(1, 1)}, processes=2)
-        >>> with follower:
-        ...     steps = follower.begin()
-        ...     follower.log(50, {"train/success": 0.5})
-        >>> follower.iterations
-        1
+        **shown: unused; what a :class:`~torchrl_htrpo.records.Run` shows and writes.
     """
 
     def __init__(
@@ -47,21 +39,20 @@ class Follower:
         processes: int = 1,
         **shown: object,
     ) -> None:
-        self.directory, self.processes = directory, processes
+        self.directory, self.total_steps, self.processes = directory, total_steps, processes
         self.identity = {"config": dict(config or {}), "versions": versions()}
         self.progress: dict[str, float] = {"steps": 0, "iterations": 0, "seconds": 0.0, "episodes": 0}
         self.progress |= {"success": -1.0, "success_last": -1.0}
-        # Loaded too, so that every process knows the progress; "rng" is replaced by that of each process.
         entries = {"rng": GlobalRNGState(), "progress": self.progress, **components}
         self.checkpoint, self.stop, self.same_processes = SealedCheckpoint(**entries), StopSignals(), True
         self._saved = 0.0
 
     def begin(self) -> int:
-        """See :meth:`Run.begin`."""
+        """Start a new run; return the environment steps done: none."""
         return 0
 
     def restore(self) -> int:
-        """See :meth:`Run.restore`; the first process sets damaged checkpoints aside."""
+        """Load the newest intact checkpoint; return the environment steps done."""
         self.same_processes = load_newest(self.checkpoint, self.directory, self.identity, self.processes)
         self._saved = self.progress["steps"]
         return int(self._saved)
@@ -82,7 +73,7 @@ class Follower:
         return self.progress["success"]
 
     def log(self, steps: int, metrics: Mapping[str, float]) -> None:
-        """Count an iteration."""
+        """Count an iteration that ended after ``steps`` environment steps."""
         self.progress["iterations"] += 1
         self.progress["steps"] = steps
         for name in ("success", "success_last", "episodes"):
@@ -101,17 +92,25 @@ class Follower:
     def draw(self, *, final: bool = True) -> None:
         """Draw nothing."""
 
+    def close(self) -> None:
+        """Close nothing."""
+
     def result(self) -> str:
-        """Nothing: the first process says it."""
+        """Return nothing: the first process prints the result."""
         return ""
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> Self:
         self.stop.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
         self.stop.__exit__(kind, value, trace)
         if self.stop:
+            self._stopped(value)
             raise SystemExit(self.stop.exit_code) from value
+
+    def _stopped(self, error: BaseException | None) -> None:
+        """Say nothing."""
