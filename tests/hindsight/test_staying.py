@@ -1,4 +1,4 @@
-"""aim="stay": pairs are not cut, and the rewards sum to one for a success and one for being at the goal at the end."""
+"""aim="stay": pairs are not cut, and every step at the goal is rewarded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torchrl_htrpo.hindsight import HindsightRelabel
 
 
 @given(st.integers(0, 1000))
-def test_rewards_of_a_pair_are_one_for_a_success_and_one_for_its_end(seed):
+def test_the_return_of_a_pair_counts_its_steps_at_the_goal(seed):
     torch.manual_seed(seed)
     task = GoalTask(EqualGoals(), success_reward=3.0, aim="stay")
     out = HindsightRelabel(task)(with_goals(trajectories(), GOALS))
-    held = task.reached(out["achieved_goal"], out["desired_goal"])[..., 0]
-    success = task.success(out)
-    once, at_the_end = success.any(-1), success[..., -1]
-    total = out["next", "reward"].squeeze(-1).sum(-1)
-    assert torch.equal(total, 3.0 * (once.double() + at_the_end.double() - held.double()))
+    achieved, desired = out["next", "achieved_goal"], out["desired_goal"]
+    for index in torch.cartesian_prod(*map(torch.arange, out.shape[:-1])):
+        pair = tuple(index.tolist())
+        steps = sum(a.tolist() == d.tolist() for a, d in zip(achieved[pair], desired[pair], strict=True))
+        assert out["next", "reward"][pair].sum().item() == 3.0 * steps
 
 
 def test_no_pair_is_cut_and_every_pair_is_truncated_at_its_last_step():

@@ -12,6 +12,7 @@ from torchrl.envs import ExplorationType, set_exploration_type
 from tests.recipes.runs import STEPS, TINY, run
 from torchrl_htrpo import BitFlipEnv
 from torchrl_htrpo.recipes.evaluate import load_policy
+from torchrl_htrpo.recipes.htrpo import build
 from torchrl_htrpo.records.sealed import DamagedCheckpoint
 
 
@@ -31,6 +32,19 @@ def test_a_policy_is_loaded_in_one_line_and_acts(made):
     with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
         assert torch.equal(policy(observation.clone())["action"], again(observation.clone())["action"])
     assert sum(parameter.numel() for parameter in policy.parameters()) > 0
+
+
+def test_a_run_starts_from_the_best_policy_of_another(made, trained, configured, tmp_path):
+    if made.name != "made" or "agent" in json.loads((made / "run.json").read_text())["config"]:
+        pytest.skip("HER trains another network")
+    trainer = build(configured("htrpo_bitflip", f"start_from={made}", directory=tmp_path))
+    there, here = load_policy(made).state_dict(), trainer.actor.state_dict()
+    assert all(torch.equal(value, here[key]) for key, value in there.items())
+
+
+def test_a_policy_of_another_size_is_refused_as_a_start(made, configured, tmp_path):
+    with pytest.raises(RuntimeError, match="size mismatch|Missing key"):
+        build(configured("htrpo_bitflip", f"start_from={made}", "hidden_sizes=[9]", directory=tmp_path))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -64,9 +64,8 @@ class GoalTask:
     The reward presets, for a success first seen at step :math:`t` (from 0) of :math:`T`:
 
     ============== ==========================================================================
-    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"`` also
-                   :attr:`success_reward` on every step that enters the goal, and minus :attr:`success_reward` on every
-                   step that leaves it: the sum is one reward for a success and one for being at the goal at the end
+    ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"``
+                   :attr:`success_reward` for every step that ends at the goal
     ``paper_code`` 0, then :math:`T - t` at the first success (the authors' code)
     ``her``        :math:`-1` on every step that does not hold the goal, else 0
     ``dense``      :math:`-|achieved - desired|_2`
@@ -82,7 +81,8 @@ class GoalTask:
         ends_at_success: whether the environment terminates an episode where its goal is reached, so that such a
             termination is no failure. Set ``False`` if it terminates for other reasons only (such as a fall), or never.
         aim: ``"reach"``: a hindsight pair ends at its first success (as in the paper). ``"stay"``: it continues to the
-            end of its trajectory, so that the policy also learns to stay at its goal.
+            end of its trajectory, so that the policy also learns to stay at its goal. Values then sum many rewards:
+            choose ``success_reward`` so that a whole episode at the goal is worth about 10.
 
     Raises:
         ValueError: if ``reward`` is neither a preset nor callable, or ``aim`` is unknown.
@@ -181,9 +181,8 @@ class GoalTask:
         """Lowest and highest reward of a step; infinite where the preset has no bound."""
         if callable(self.reward):
             return -inf, inf
-        lowest = 0.0 if self.aim == "reach" else -self.success_reward
-        highest = self.success_reward * (1 if self.aim == "reach" else 2)
-        return {"sparse": (lowest, highest), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}.get(self.reward, (0.0, inf))
+        ranges = {"sparse": (0.0, self.success_reward), "her": (-1.0, 0.0), "dense": (-inf, 0.0)}
+        return ranges.get(self.reward, (0.0, inf))
 
     def success(self, tensordict: TensorDictBase) -> Tensor:
         """Whether each step ends with its goal reached.
@@ -244,11 +243,8 @@ def _float_like(task: GoalTask, tensordict: TensorDictBase, values: Tensor) -> T
 
 def _sparse(task: GoalTask, tensordict: TensorDictBase) -> Tensor:
     success = task.success(tensordict)
-    reward = first(success).long()
-    if task.aim == "stay":
-        held = task.reached(tensordict.get(task.achieved_goal), tensordict.get(task.desired_goal))
-        reward = reward + success.long() - held.long()
-    return task.success_reward * _float_like(task, tensordict, reward)
+    rewarded = first(success) if task.aim == "reach" else success
+    return task.success_reward * _float_like(task, tensordict, rewarded)
 
 
 def _paper_code(task: GoalTask, tensordict: TensorDictBase) -> Tensor:

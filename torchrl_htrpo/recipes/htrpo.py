@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.recipes.torchrun import process_group
+from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, RayWorkers, hindsight_pipeline, seed_everything
 
 
@@ -65,6 +68,8 @@ def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
     env, exam = (instantiate(cfg.env, seed=seed_of(cfg.seed + offset, group)) for offset in (0, 10_000))
     task = instantiate(cfg.goal_task)
     actor, critic = make_networks(cfg, env)
+    if cfg.start_from:
+        SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(cfg.start_from), best=True))
     if rank_of(group):
         seed_everything(seed_of(cfg.seed, group))  # the same networks, but other actions
     pipeline = hindsight_pipeline(

@@ -53,6 +53,8 @@ class Run(QuietRun):
         settings: the whole configuration, for ``run.json`` and :func:`~torchrl_htrpo.records.trusted.load_config`.
             Default: ``config``.
         processes: how many train together.
+        best_by: the success rate that decides which checkpoint is the best: ``"success"`` at any step, or
+            ``"success_last"``.
 
     Example:
         >>> import tempfile, torch
@@ -75,11 +77,12 @@ class Run(QuietRun):
         config: Mapping[str, object] | None = None,
         settings: Mapping[str, object] | None = None,
         processes: int = 1,
+        best_by: str = "success",
     ) -> None:
         check_name(name)
         check_backend(self, backend)
         super().__init__(directory, total_steps, components=components, config=config, processes=processes)
-        self.name, self.headline, self.backend = name, headline, backend
+        self.name, self.headline, self.backend, self.best_by = name, headline, backend, best_by
         self.settings = self.identity["config"] if settings is None else dict(settings)
         self.rotation = checkpoints_of(directory)
         self.loggers: list[Logger] = []
@@ -206,7 +209,7 @@ class Run(QuietRun):
 
     def save(self) -> None:
         """Write a checkpoint atomically; keep the last two, and the one with the best evaluation."""
-        success = self.progress["success"] if self._examined else -1.0
+        success = self.progress[self.best_by] if self._examined else -1.0
         metadata = {**self.identity, "processes": self.processes, "success": success}
         self.rotation.save(self.checkpoint, step=int(self.progress["steps"]), metadata=metadata)
         super().save()

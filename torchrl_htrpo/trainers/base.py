@@ -149,6 +149,7 @@ class Trainer:
         self._states = [item for item in components.values() if isinstance(item, ProcessStates)]
         kind = Run if rank_of(self.process_group) == 0 else QuietRun
         settings = {"headline": self.headline, "processes": size_of(self.process_group), **self._record}
+        settings["best_by"] = self.evaluator.metric if self.evaluator else "success"
         return kind(self.directory, self.total_steps, components=components, **settings)
 
     def result(self) -> str:

@@ -33,7 +33,8 @@ class Evaluator:
         exploration: which action the policy is asked for (``torchrl.envs.ExplorationType``).
         seed: of starts and goals.
         target: stop the training when an evaluation reaches this success rate. Default: never.
-        metric: the success rate that ``target`` is compared with: at any step, or at the last step.
+        metric: the success rate that ``target`` is compared with and that decides which checkpoint is the best: at any
+            step, or at the last step.
         film: an environment that can be drawn, for a GIF at the end of the training. Default: no GIF.
         process_group: processes that evaluate together, each its share of the episodes.
 

@@ -99,6 +99,7 @@ class CriticConfig:
 class HTRPOConfig(GoalRunConfig):
     """HTRPO on a goal task."""
 
+    start_from: str | None = None  # run whose best policy this one starts from, of the same sizes
     onednn: bool = True  # multiply float32 matrices on the CPU with oneDNN where it is exact (faster on AMD)
     head: Any = MISSING
     goals: Any = MISSING
