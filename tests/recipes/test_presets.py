@@ -8,7 +8,7 @@ from tests.recipes.runs import budget
 from torchrl_htrpo.records import read_table
 
 
-@pytest.mark.parametrize("preset", ["paper", "discrete", "mixed", "fast"])
+@pytest.mark.parametrize("preset", ["paper", "discrete", "mixed", "fast", "last_ratio", "stay"])
 def test_every_preset_takes_a_step(preset, trained, tmp_path):
     pytest.importorskip("mujoco")
     trained("htrpo_fetch", f"preset={preset}", budget("htrpo_fetch", 1), directory=tmp_path)
