@@ -1,7 +1,7 @@
 """CPU time per Fetch environment step: gymnasium, TorchRL's GymEnv and ParallelEnv, EnvPool, FetchEnv, bare MuJoCo.
 
 Every competitor plays whole episodes, one reset and 50 steps, with the same uniformly random actions (the cost of the
-physics hangs on what the arm touches). What is counted is
+physics depends on what the arm touches). What is counted is
 CPU time (user + system, of this process, its threads and its workers) over environment steps: unlike wall time it
 hardly depends on what else the machine does. Start-up is not counted; resets are. The competitors take turns, and
 each ratio is the median over rounds of the ratio within a round.
@@ -224,15 +224,13 @@ def main() -> None:
 
 def report(args: argparse.Namespace, results: dict[str, list[float]]) -> None:
     """Writes the machine's line, then a line per figure and per ratio."""
-    sys.stdout.write(
-        f"{machine()}; Fetch {args.task}, {args.worlds} worlds, {args.threads} threads, {args.rounds} rounds\n"
-    )
+    print(f"{machine()}; Fetch {args.task}, {args.worlds} worlds, {args.threads} threads, {args.rounds} rounds")
     for name, values in results.items():
-        sys.stdout.write(f"FIGURE {name} {statistics.median(values):.1f}\n")
+        print(f"FIGURE {name} {statistics.median(values):.1f}")
     for name, values in results.items():
         if name != "FetchEnv":
             each = [value / ours for value, ours in zip(values, results["FetchEnv"], strict=True)]
-            sys.stdout.write(f"RATIO {name} {statistics.median(each):.3f}\n")
+            print(f"RATIO {name} {statistics.median(each):.3f}")
 
 
 if __name__ == "__main__":

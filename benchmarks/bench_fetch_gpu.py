@@ -17,24 +17,12 @@ import sys
 import time
 
 import torch
-from push_batch import machine
+from push_batch import machine, say, synchronize
 
 from torchrl_htrpo.envs.fetch.engine import CapacityError, DivergedError
 from torchrl_htrpo.envs.fetch.env import FetchEnv
 
 HORIZON = 50
-
-
-def say(*words: object) -> None:
-    """Print a line without buffering."""
-    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
-    sys.stdout.flush()
-
-
-def wait(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def episode(env: FetchEnv) -> None:
@@ -62,10 +50,10 @@ def seconds(work: object, env: FetchEnv, rounds: int) -> list[float]:
     """Wall seconds of each round."""
     times = []
     for _ in range(rounds):
-        wait(env.engine.device)
+        synchronize(env.engine.device)
         start = time.perf_counter()
         work(env)
-        wait(env.engine.device)
+        synchronize(env.engine.device)
         times.append(time.perf_counter() - start)
     return times
 
@@ -75,7 +63,7 @@ def measure(name: str, env: FetchEnv, rounds: int) -> float:
     start = time.perf_counter()
     episode(env)
     episode(env)
-    wait(env.engine.device)
+    synchronize(env.engine.device)
     say("FIGURE", f"{name}_first_two_episodes_s", f"{time.perf_counter() - start:.1f}")
     steps = HORIZON * env.batch_size[0]
     times = seconds(episode, env, rounds)

@@ -25,7 +25,18 @@ from pathlib import Path
 import reference_update as reference
 import torch
 from bench_update import actor_params, cosine, ordered, paper_optimizer, reference_rows
-from push_batch import Collected, collect, gaussian_actor, gemm_rate, machine, new_critic, relabel, stages, synchronize
+from push_batch import (
+    Collected,
+    collect,
+    gaussian_actor,
+    gemm_rate,
+    machine,
+    new_critic,
+    relabel,
+    say,
+    stages,
+    synchronize,
+)
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
@@ -313,11 +324,6 @@ def random_walk(worlds: int = 64, steps: int = 50) -> Collected:
     )
     normalizer.update(batch["observation"], batch["achieved_goal"], batch["desired_goal"])
     return actor(batch), actor, critic
-
-
-def say(kind: str, *parts: object) -> None:
-    """One line."""
-    print(kind, *parts, flush=True)
 
 
 def main() -> int:

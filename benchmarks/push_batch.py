@@ -121,6 +121,11 @@ def gemm_rate(
     return best
 
 
+def say(*words: object) -> None:
+    """Print a line without buffering."""
+    print(*words, flush=True)
+
+
 def synchronize(device: str | torch.device) -> None:
     """Wait for an accelerator."""
     if torch.device(device).type == "cuda":

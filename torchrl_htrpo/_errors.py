@@ -28,6 +28,12 @@ def refusal(owner: object, argument: str, expected: str, got: object, choices: I
     return f"{message} (choices: {listed})" if listed else message
 
 
+def choice(owner: object, name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise a ValueError that lists the choices if an argument is not one of them."""
+    if value not in choices:
+        raise ValueError(refusal(owner, name, "one of the choices", value, choices))
+
+
 def require(owner: object, tensordict: TensorDictBase, *keys: NestedKey) -> list[Tensor]:
     """Get entries of a tensordict, or raise a KeyError that names the missing one and lists the present ones."""
     found = [tensordict.get(key, default=None) for key in keys]

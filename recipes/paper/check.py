@@ -1,4 +1,4 @@
-"""Print what the committed runs say beside the paper; exit with 1 where a wanted value is missed.
+"""Compare the committed runs with the paper; exit with 1 if a wanted value is missed.
 
     python recipes/paper/check.py
     python recipes/paper/check.py outputs/results/data
@@ -26,7 +26,7 @@ def configuration(*overrides: str) -> DictConfig:
 
 
 def main() -> int:
-    """Check; give the exit code."""
+    """Compare; return the exit code."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, default=COMMITTED, help="folder of kept runs")
     found = comparisons(configuration(), parser.parse_args().data)

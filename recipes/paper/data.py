@@ -1,4 +1,4 @@
-"""What is kept of a run: the columns that tables and figures need, and a record of how it was made."""
+"""Keep of each run the columns that tables and figures need, and a record of how it was made."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Kept:
 
     @property
     def metric(self) -> str:
-        """What it is judged by: the greedy success rate, or the return of the exploring episodes."""
+        """The metric to judge it by: the greedy success rate, or the return of the exploring episodes."""
         return SUCCESS if SUCCESS in self.table else RETURN
 
     @property
@@ -77,7 +77,7 @@ class Kept:
         """A success at the last evaluation (not after ``until``), or the mean return of the last tenth of the steps.
 
         Args:
-            metric: default: what the run is judged by. NaN where it was not measured.
+            metric: default: :attr:`metric`. NaN if it was not measured.
             until: environment steps.
         """
         entries = [entry for entry in self.table.get(metric or self.metric, []) if entry[0] <= until]

@@ -1,4 +1,4 @@
-"""Expand an entry, or the list by value, to runs; tell the finished ones; start or resume one in its own process."""
+"""Expand an entry, or the list of ``order.yaml``, to runs; find the finished ones; start or resume runs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Job:
             )
 
     def finish(self) -> str:
-        """Mark it as done; give its last line."""
+        """Mark it as done; return its last line."""
         (self.folder / "finished.json").write_text(json.dumps(self.settings))
         return (self.folder / "output.txt").read_text().splitlines()[-1]
 

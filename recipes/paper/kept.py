@@ -1,4 +1,4 @@
-"""Keep unfinished runs for another machine: one small archive each, from which a run goes on bit for bit."""
+"""Archive unfinished runs, so that another machine can resume them bit for bit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _pack(folder: Path, checkpoint: Path) -> bytes:
 
 
 def _without_owner(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out who and when: the same run gives the same bytes."""
+    """Remove owner and time, so that the same run gives the same bytes."""
     info.uid = info.gid = info.mtime = 0
     info.uname = info.gname = ""
     return info

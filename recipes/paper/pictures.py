@@ -34,7 +34,7 @@ def draw(entry: DictConfig, runs: Runs, path: Path) -> None:
 
 
 def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """So many panels, ``columns`` in a row at most."""
+    """Create ``count`` panels, at most ``columns`` in a row."""
     columns = min(count, columns)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(4.3 * columns, 3.1 * rows), layout="constrained")
@@ -76,7 +76,7 @@ def band(panel: Axes, runs: list[Kept], metric: str, label: str, place: int) -> 
 
 
 def dress(panel: Axes, title: str, metric: str) -> None:
-    """Labels of a panel."""
+    """Label a panel."""
     panel.set(xlabel="environment steps [thousand]", ylabel=metric, title=title)
     if metric == SUCCESS:
         panel.set_ylim(-0.02, 1.02)

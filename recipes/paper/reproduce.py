@@ -28,7 +28,7 @@ from runner import Runner
 
 @hydra.main(version_base="1.3", config_path="config", config_name="reproduce")
 def main(cfg: DictConfig) -> None:
-    """Reproduce one entry, or go on with the list by value."""
+    """Reproduce one entry, or continue with the list of ``order.yaml``."""
     results, code = Path(cfg.results), 0
     if cfg.run:
         code = run(cfg, results / "data")
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(cfg: DictConfig, data: Path) -> int:
-    """Run what is not done; give the exit code."""
+    """Run what is not done; return the exit code."""
     archives = None if cfg.keep is None else Path(cfg.keep)
 
     def watch(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Put runs into the documentation's results, and draw every table and picture that they are in.
+"""Add runs to the documentation's results, and redraw the tables and pictures that contain them.
 
     python recipes/paper/results.py outputs/paper           # a folder of runs, finished or not
     python recipes/paper/results.py outputs/results/data    # or of kept runs
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def add_runs(runs: Path, data: Path, commit: str | None = None) -> Iterator[tuple[str, str]]:
-    """Keep every run below a folder; give (task, system) of each."""
+    """Keep every run below a folder; yield (task, system) of each."""
     for source in sorted([*runs.glob("*/*/seed_*/metrics.csv"), *runs.glob("*/*/seed_*.csv")]):
         place = source.parent if source.name == "metrics.csv" else source
         task, system, seed = place.parts[-3:]

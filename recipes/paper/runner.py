@@ -15,7 +15,7 @@ from jobs import Job
 
 from torchrl_htrpo.records.signals import StopSignals
 
-WATCH = 300.0  # seconds between two looks at the runs that go on
+WATCH = 300.0  # seconds between checks of running jobs
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Runner:
         return 1 if self.failed else 3 if self.left else 0
 
     def __call__(self, jobs: Sequence[Job]) -> int:
-        """Run all, a run that fails stops no other; give the exit code."""
+        """Run all jobs, also after one fails; return the exit code."""
         waiting, at_once = deque(jobs), self.at_once or os.cpu_count() or 1
         looked = begun = time.monotonic()
         with StopSignals() as stop:

@@ -57,7 +57,7 @@ def _interval(scores: np.ndarray | list[np.ndarray], function: Callable[..., np.
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """The same intervals each time: rliable draws from NumPy's global generator."""
+    """Seed NumPy's global generator, from which rliable draws, so that intervals are the same each time."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
     try:

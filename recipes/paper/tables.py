@@ -106,7 +106,7 @@ def estimate(found: tuple[float, float, float], seeds: int, digits: int = 3) -> 
 
 
 def reached(steps: list[float]) -> str:
-    """When the seeds came there, the first and the last, and how many if not all."""
+    """Steps of the first and the last seed that reached it, and how many seeds did, if not all."""
     there = sorted(step for step in steps if math.isfinite(step))
     if not there:
         return "-"

@@ -1,4 +1,4 @@
-"""What the kept runs say beside the numbers of the paper and beside what is wanted (``config/paper.yaml``)."""
+"""Compare the kept runs with the numbers of the paper and with wanted values (``config/paper.yaml``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Goal:
-    """A value that is wanted, and whether the runs have it."""
+    """A wanted value, and whether the runs reach it."""
 
     text: str
     met: bool
@@ -32,7 +32,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One system on one task beside the paper."""
+    """One system on one task, compared with the paper."""
 
     task: str
     system: str
@@ -63,12 +63,12 @@ def table_of_comparisons(found: list[Comparison]) -> str:
 
 
 def missed(found: list[Comparison]) -> list[str]:
-    """The wanted values that are not there, a line each."""
+    """List the wanted values that are missed."""
     return [f"{row.task}, {row.system}: {goal.text}" for row in found for goal in row.goals if not goal.met]
 
 
 def compare(row: DictConfig, runs: list[Kept]) -> Comparison:
-    """One row with its runs; without runs nothing that is wanted is met."""
+    """Compare one row with its runs; without runs every wanted value is missed."""
     paper = "" if "paper" not in row else f"{row.paper:.2f} ± {row.spread:.2f}"
     goals = [goal_of(wanted, runs) for wanted in row.get("wanted", [])]
     if not runs:
@@ -103,7 +103,7 @@ def verdict_of(end: tuple[float, float, float], row: DictConfig, found: Summary)
 
 
 def goal_of(wanted: DictConfig, runs: list[Kept]) -> Goal:
-    """Whether the runs have a wanted value: at the end over seeds, or at an evaluation early enough on each seed."""
+    """Check a wanted value: at the end over seeds, or at an early evaluation of each seed."""
     metric, within = LAST if wanted.get("metric") == "last" else SUCCESS, wanted.get("within", math.inf)
     seeds = wanted.get("seeds", 1)
     of_seeds = wanted.get("of_seeds", seeds)

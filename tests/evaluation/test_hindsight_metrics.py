@@ -14,7 +14,6 @@ from torchrl import torchrl_logger
 from tests import oracles
 from torchrl_htrpo.envs import EqualGoals, GoalTask
 from torchrl_htrpo.evaluation import HindsightMetrics
-from torchrl_htrpo.evaluation.hindsight_metrics import effective_trajectories
 from torchrl_htrpo.optim import StepStatus
 
 
@@ -92,4 +91,5 @@ def test_effective_trajectories_are_those_of_the_definition_at_any_scale(seed, s
         float(column.sum() ** 2 / column.square().sum()) for goal in weight for column in goal.T if column.sum() > 0
     ]
     expected = sum(counts) / max(len(counts), 1)
-    assert effective_trajectories(weight * scale, live).item() == pytest.approx(expected)
+    figures = HindsightMetrics(GoalTask(EqualGoals()))(batch(weight * scale, live))
+    assert figures["hindsight/trajectories"] == pytest.approx(expected)

@@ -12,7 +12,7 @@ from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import number, refusal
+from torchrl_htrpo._errors import choice, number, refusal
 from torchrl_htrpo.envs.env_reward import EnvReward, compute_reward_of, success_of
 
 RewardName = Literal["sparse", "paper_code", "her", "dense"]
@@ -67,7 +67,7 @@ class GoalTask:
     ``sparse``     0, then :attr:`success_reward` once, at the first success (the paper's). With ``aim="stay"``
                    :attr:`success_reward` for every step that ends at the goal
     ``paper_code`` 0, then :math:`T - t` at the first success (the authors' code)
-    ``her``        :math:`-1` on every step that does not hold the goal, else 0
+    ``her``        :math:`-1` on every step that does not end at the goal, else 0
     ``dense``      :math:`-|achieved - desired|_2`
     ============== ==========================================================================
 
@@ -105,8 +105,7 @@ class GoalTask:
 
     def __post_init__(self) -> None:
         number(self, "success_reward", self.success_reward, 0, above=True)
-        if self.aim not in get_args(Aim):
-            raise ValueError(refusal(self, "aim", "one of the choices", self.aim, get_args(Aim)))
+        choice(self, "aim", self.aim, get_args(Aim))
         if not callable(self.reward) and self.reward not in _PRESETS:
             raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))
 

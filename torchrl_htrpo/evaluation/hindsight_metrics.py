@@ -116,21 +116,7 @@ class HindsightMetrics:
             torchrl_logger.warning(f"HindsightMetrics: {text} (logged once; metrics hindsight/* show every batch)")
 
 
-def effective_trajectories(weight: Tensor, live: Tensor) -> Tensor:
-    """Effective number of trajectories, averaged over the pairs of goal and step that have weight.
-
-    Args:
-        weight: ``[G, N, T]``.
-        live: ``[G, N, T]``.
-
-    Returns:
-        Between 1 and ``N``; 0 if nothing has weight.
-    """
-    count, steps = _effective(weight, live)
-    return count / steps.clamp_min(1)
-
-
-def _effective(weight: Tensor, live: Tensor, process_group: Group = None) -> tuple[Tensor, Tensor]:
+def _effective(weight: Tensor, live: Tensor, process_group: Group) -> tuple[Tensor, Tensor]:
     """Effective numbers of trajectories, summed, and the number of pairs of goal and step that have weight."""
     weight = torch.where(live, weight, 0).double()
     most = all_max(weight.amax(1, keepdim=True), process_group)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl import torchrl_logger
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo._errors import count, number, refusal, require_shape
+from torchrl_htrpo._errors import choice, count, number, refusal, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -103,10 +103,8 @@ class CumulativeGoalRatio(BatchTransform):
         process_group: Group = None,
     ) -> None:
         check_log_prob(self, actor)
-        if normalization not in get_args(Normalization):
-            raise ValueError(
-                refusal(self, "normalization", "one of the choices", normalization, get_args(Normalization))
-            )
+        choice(self, "normalization", normalization, get_args(Normalization))
+        choice(self, "finished", finished, get_args(Finished))
         number(self, "gamma", gamma)
         count(self, "chunk_size", chunk_size)
         if window is not None:
@@ -116,8 +114,6 @@ class CumulativeGoalRatio(BatchTransform):
         if not 0 <= gamma <= 1 or (gamma == 1 and normalization == "paper"):
             expected = "in [0, 1)" if normalization == "paper" else "in [0, 1]"
             raise ValueError(refusal(self, "gamma", expected, gamma))
-        if finished not in get_args(Finished):
-            raise ValueError(refusal(self, "finished", "one of the choices", finished, get_args(Finished)))
         super().__init__(in_keys=[*actor.in_keys, actor.log_prob_keys[0]], out_keys=["importance_weight"])
         # Do not register the actor as a submodule: its parameters must not appear twice.
         self.__dict__["actor"] = actor

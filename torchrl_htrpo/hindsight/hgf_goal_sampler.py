@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import choice, count, number
 from torchrl_htrpo.hindsight.functional import filter_goals, goal_scale, in_box
 from torchrl_htrpo.hindsight.goal_sampler import SharedGoalSampler
 
@@ -58,8 +58,7 @@ class HGFGoalSampler(SharedGoalSampler):
     ) -> None:
         count(self, "num_goals", num_goals)
         number(self, "resolution", resolution, 0)
-        if distance not in ("euclidean", "density"):
-            raise ValueError(refusal(self, "distance", "one of the choices", distance, ("euclidean", "density")))
+        choice(self, "distance", distance, get_args(Distance))
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.num_goals, self.region, self.distance = num_goals, region, distance
         self.resolution, self.generator = resolution, generator

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchrl.modules import GRU, LSTM
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import choice, count
 from torchrl_htrpo.modules.normalizer import GoalNormalizer
 
 Cell = Literal["gru", "lstm"]
@@ -57,8 +57,7 @@ class GoalMemory(nn.Module):
         *,
         normalizer: GoalNormalizer | None = None,
     ) -> None:
-        if cell not in _CELLS:
-            raise ValueError(refusal(self, "cell", "the name of a cell", cell, get_args(Cell)))
+        choice(self, "cell", cell, get_args(Cell))
         for name, size in (
             ("observation_size", observation_size),
             ("goal_size", goal_size),

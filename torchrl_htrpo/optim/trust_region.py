@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from tensordict import TensorDictBase, is_tensor_collection
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import choice, count, number, refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
@@ -78,10 +78,7 @@ class TrustRegionOptimizer:
             raise TypeError(refusal(self, "params", expected, type(params).__name__))
         number(self, "max_divergence", max_divergence, 0, above=True)
         number(self, "damping", damping, 0)
-        if damping_mode not in ("relative", "absolute"):
-            raise ValueError(
-                refusal(self, "damping_mode", "one of the choices", damping_mode, ("relative", "absolute"))
-            )
+        choice(self, "damping_mode", damping_mode, get_args(DampingMode))
         self.params, self.max_divergence = params, max_divergence
         self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
         self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()

@@ -75,4 +75,4 @@ def process_group(device: str, timeout: float) -> Iterator[Group]:
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout))
     yield dist.group.WORLD
-    dist.destroy_process_group()  # not after an error: the others may never come
+    dist.destroy_process_group()  # not after an error: this would wait for processes that may have failed

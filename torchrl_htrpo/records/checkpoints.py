@@ -52,7 +52,7 @@ class StoredItems:
     TorchRL's own dump of a buffer writes the full storage and a pickle.
 
     Args:
-        buffer: a buffer on a tensor storage, with its writer going round.
+        buffer: a buffer on a tensor storage, whose writer overwrites the oldest items.
 
     Example:
         >>> import torch

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from torchrl.record.loggers import Logger, get_logger
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import choice
 from torchrl_htrpo._extras import named_extra
 
 BACKENDS = ("csv", "tensorboard", "wandb")
@@ -17,8 +17,7 @@ BACKENDS = ("csv", "tensorboard", "wandb")
 
 def check_backend(owner: object, backend: str, *, video: bool = False) -> None:
     """Raise if a logger is unknown (ValueError) or needs a package that is not installed (ModuleNotFoundError)."""
-    if backend not in BACKENDS:
-        raise ValueError(refusal(owner, "logger", "one of the choices", backend, BACKENDS))
+    choice(owner, "logger", backend, BACKENDS)
     if backend != "csv":
         with named_extra(f"logger={backend}" + (" with gif=true" if video else "")):
             for module in (backend, *(["moviepy.editor"] if video else [])):

@@ -17,7 +17,7 @@ from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import choice, count, refusal
 from torchrl_htrpo.distributed import (
     Group,
     largest,
@@ -167,8 +167,7 @@ class Trainer:
         Raises:
             ValueError: if ``dest`` is unknown.
         """
-        if dest not in get_args(Hook):
-            raise ValueError(refusal(self, "dest", "one of the choices", dest, get_args(Hook)))
+        choice(self, "dest", dest, get_args(Hook))
         self._hooks[dest].append(op)
 
     def train(self) -> str:

@@ -33,6 +33,7 @@ class Evaluator:
         exploration: which action the policy is asked for (``torchrl.envs.ExplorationType``).
         seed: of starts and goals.
         target: stop the training when an evaluation reaches this success rate. Default: never.
+        target_evaluations: evaluations in a row that must reach ``target``.
         metric: the success rate that ``target`` is compared with and that decides which checkpoint is the best: at any
             step, or at the last step.
         film: an environment that can be drawn, for a GIF at the end of the training. Default: no GIF.
@@ -41,7 +42,6 @@ class Evaluator:
     Raises:
         ValueError: if a number is out of range.
         RuntimeError: if ``film`` cannot be drawn.
-        target_evaluations: evaluations in a row that must reach ``target``.
 
     Example:
         >>> from torchrl_htrpo import BitFlipEnv, make_actor

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import choice, count, number, refusal
 from torchrl_htrpo.envs.adapters.picture import picture
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
 from torchrl_htrpo.envs.randomness import EpisodeSeeds
@@ -162,5 +162,4 @@ def _check(num_makers: int, num_workers: int, timeout: float, start_method: str)
         expected = f"0, or a divisor of the {num_makers} environments"
         raise ValueError(refusal("EnvBatch", "num_workers", expected, num_workers))
     number("EnvBatch", "timeout", timeout, 0, _LONGEST, above=True)
-    if start_method not in get_args(StartMethod):
-        raise ValueError(refusal("EnvBatch", "start_method", "one of the choices", start_method, get_args(StartMethod)))
+    choice("EnvBatch", "start_method", start_method, get_args(StartMethod))

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torchrl.envs import EnvBase, TransformedEnv
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import choice, count, refusal
 from torchrl_htrpo._extras import named_extra
 from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
@@ -122,8 +122,7 @@ def _check_arguments(name: object, num_envs: int, backend: str, horizon: int | N
         raise TypeError(refusal("make_goal_env", "name", expected, type(name).__name__))
     if not (isinstance(name, str) or callable(name)):
         raise TypeError(refusal("make_goal_env", "name", "an id or a function that makes an environment", name))
-    if backend not in get_args(Backend):
-        raise ValueError(refusal("make_goal_env", "backend", "one of the choices", backend, get_args(Backend)))
+    choice("make_goal_env", "backend", backend, get_args(Backend))
     count("make_goal_env", "num_envs", num_envs)
     if callable(name) and horizon is not None:
         raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, MultiCategorical
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import choice
 from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -61,8 +61,7 @@ class GearShiftEnv(PositionGoalEnv):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        if control not in get_args(GearControl):
-            raise ValueError(refusal(self, "control", "one of the choices", control, get_args(GearControl)))
+        choice(self, "control", control, get_args(GearControl))
         self.num_gears, self.speed, self.control = num_gears, speed, control
         specs = {
             "mixed": Composite(gear=Categorical(num_gears), push=Bounded(-1, 1, shape=(1,))),

@@ -37,7 +37,7 @@ class HiddenGapEnv(PositionGoalEnv):
         width: half the width of a gap.
         speed: longest step along an axis.
         threshold: distance at which a goal is reached.
-        seed: seed of the goals and the coins.
+        seed: seed of the goals and of the closed gaps.
         device: of the environment.
 
     Raises:

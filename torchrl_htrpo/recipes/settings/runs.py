@@ -71,7 +71,7 @@ class GoalRunConfig(RunConfig):
     target_success: float | None = None  # stop when an evaluation reaches it
     target_metric: Metric = Metric.success  # success: at any step; success_last: at the last step
     gif: bool = False  # draw the trained policy into policy.gif, and send it to the logger
-    target_evaluations: int = 1  # evaluations in a row that must reach it
+    target_evaluations: int = 1  # evaluations in a row that must reach target_success
 
     def __post_init__(self) -> None:
         super().__post_init__()
