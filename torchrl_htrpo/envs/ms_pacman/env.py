@@ -28,7 +28,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
 
     Keys: ``observation`` bytes ``[4, 84, 84]``: four screens of the last action; ``achieved_goal`` and
     ``desired_goal`` ``[2]``: row and column; ``action``: up, right, left, down; ``reward`` ``[1]`` (-1, and 0 where the
-    goal holds), ``is_success`` ``[1]``, ``step_count`` ``[1]``; ``terminated`` on contact, ``truncated`` at the horizon.
+    goal holds), ``is_success`` ``[1]``, ``step_count`` ``[1]``; ``terminated`` on contact, ``truncated`` at the end.
 
     Args:
         horizon: steps of an episode without enemy contact.
