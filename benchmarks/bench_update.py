@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import reference_update as reference
@@ -42,7 +42,6 @@ from torchrl.modules import ValueOperator
 from torchrl_htrpo import RowSampler, TrustRegionObjective, TrustRegionOptimizer
 from torchrl_htrpo.batch import weight_share
 from torchrl_htrpo.optim import ConjugateGradient, GaussNewtonOperator
-from torchrl_htrpo.optim.vectors import dot
 
 GRADIENT_ROWS, CURVATURE_ROWS = 32768, 16384
 CRITIC_UPDATES, CRITIC_ROWS = 40, 2048
@@ -66,8 +65,6 @@ def main() -> None:
             for name in competitors:
                 results[name].append(spawn(args, name))
         report({name: median(rounds) for name, rounds in results.items()}, load_steps(folder, competitors))
-    for line in conjugate_gradients():
-        print(line, flush=True)
     return None
 
 
@@ -305,39 +302,6 @@ def together(figures: Figures, clock: str) -> float:
 def cosine(a: Tensor, b: Tensor) -> float:
     """Cosine of the angle between two steps."""
     return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).item()
-
-
-# --- Conjugate gradients ---
-
-
-def conjugate_gradients() -> Iterator[str]:
-    """Conjugate gradients on FetchReach under the library's relative damping."""
-    collected = collect("reach")
-    objective, batch = (
-        TrustRegionObjective(collected[1], chunk_size=4096),
-        relabel(collected, normalization="mean"),
-    )
-    rows, fewer = RowSampler(GRADIENT_ROWS)(batch), RowSampler(CURVATURE_ROWS, priority=weight_share)(batch)
-    params, problem = objective.trainable_params.data, objective.problem(rows, fewer)
-    _, _, gradient = problem.value_and_gradient(params)
-    operator = GaussNewtonOperator(problem.residuals, params)
-    product = operator @ gradient
-    damping = 1e-2 * (dot(gradient, product) / dot(gradient, gradient)).item()
-    best = ConjugateGradient(100, 1e-6)(operator, gradient, damping=damping).x
-    for iterations in (3, 5, 10, 20):
-        solver = ConjugateGradient(iterations, 0.0)
-        solve = functools.partial(solver, operator, gradient, damping=damping, first_product=product)
-        runs = [timed(solve) for _ in range(3)]
-        found = runs[0][2]
-        angle = cosine(flat(found.x), flat(best))
-        yield f"FIGURE cg_{iterations}_cpu {statistics.median(cpu for _, cpu, _ in runs):.3f} s"
-        yield f"FIGURE cg_{iterations}_residual {found.residual_norm:.2e} of_the_gradient"
-        yield f"FIGURE cg_{iterations}_cosine {angle:.4f} with_the_solution"
-
-
-def flat(vector: TensorDictBase) -> Tensor:
-    """Flatten to one vector."""
-    return reference.flat(list(vector.values(True, True)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ EXTRAS = {
 
 @contextmanager
 def named_extra(what: str) -> Iterator[None]:
-    """Raise a ModuleNotFoundError that names the extra which installs what the imports in the ``with`` statement miss.
+    """If an import in the ``with`` statement fails, raise a ModuleNotFoundError that names the extra to install.
 
     Example:
         >>> with named_extra("MyEnv"):

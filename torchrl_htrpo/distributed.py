@@ -111,12 +111,12 @@ def seed_of(seed: int, group: Group) -> int:
 
 
 def device_of(group: dist.ProcessGroup) -> torch.device:
-    """The device whose tensors the backend of a group takes."""
+    """The device of tensors for the backend of a group."""
     return torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
 
 
 def watch_of(group: Group) -> Group:
-    """A group with the backend gloo of the same processes, for :func:`roll_call`."""
+    """A gloo group of the same processes, for :func:`roll_call`."""
     if group is None or dist.get_backend(group) == "gloo":
         return group
     ranks, timeout = dist.get_process_group_ranks(group), _timeout_of(group)

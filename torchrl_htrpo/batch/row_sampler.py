@@ -122,15 +122,7 @@ class RowSampler(BatchTransform):
         return torch.stack((count, total))
 
     def probability(self, tensordict: TensorDictBase, sums: Tensor) -> Tensor:
-        """Probability of each row of a batch, or of a part of it.
-
-        Args:
-            tensordict: ``[*B]``.
-            sums: :meth:`sums` of the whole batch ``[2]``.
-
-        Returns:
-            ``[*B]``, float64.
-        """
+        """Probability of each row of a batch ``[*B]`` or of a part of it, given :meth:`sums` of the whole batch."""
         live, (count, total) = validity(tensordict), sums
         even = live.double() / count.clamp_min(1)
         if self.uniform_share == 1:

@@ -45,7 +45,7 @@ class Draws:
 
 
 class RowStream:
-    """Draw from a batch that comes in parts what :class:`RowSampler` draws from the whole: the same rows and weights.
+    """Draw the same rows and weights as :class:`RowSampler`, from a batch that comes in parts.
 
     Keeps only the drawn rows. Synchronises with the device.
 

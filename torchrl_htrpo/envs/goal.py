@@ -145,12 +145,7 @@ class GoalTask:
     def check(self, env: EnvBase) -> None:
         """Raise if an environment lacks this task's goals.
 
-        Args:
-            env: the environment.
-
-        Raises:
-            KeyError: if a goal is missing.
-            ValueError: if the goals are not of floats, or of different shapes.
+        A KeyError names missing goals, a ValueError goals that are not floats or differ in shape.
         """
         keys = (self.achieved_goal, self.desired_goal)
         there = list(env.observation_spec.keys(True, True))
@@ -184,39 +179,18 @@ class GoalTask:
         return ranges.get(self.reward, (0.0, inf))
 
     def success(self, tensordict: TensorDictBase) -> Tensor:
-        """Whether each step ends with its goal reached.
-
-        Args:
-            tensordict: ``[*B]`` with both goals.
-
-        Returns:
-            Booleans ``[*B]``.
-        """
+        """Whether each step ``[*B]`` ends with its goal reached."""
         return self.reached(tensordict.get(self.next_achieved_goal), tensordict.get(self.desired_goal))
 
     def failure(self, tensordict: TensorDictBase) -> Tensor:
-        """Whether each step terminated its episode for another reason than a success, such as a fall.
-
-        Args:
-            tensordict: ``[*B]`` as collected.
-
-        Returns:
-            Booleans ``[*B]``.
-        """
+        """Whether each collected step ``[*B]`` ended its episode without a success, such as by a fall."""
         terminated = tensordict.get(("next", "terminated")).squeeze(-1)
         return terminated & ~self.success(tensordict) if self.ends_at_success else terminated
 
     def compute_reward(self, tensordict: TensorDictBase) -> Tensor:
-        """Compute the reward of each step for its desired goal.
+        """Compute the reward of each step for its desired goal: trajectories ``[*B, T]`` to ``[*B, T, 1]``.
 
-        Args:
-            tensordict: trajectories ``[*B, T]``.
-
-        Returns:
-            Rewards ``[*B, T, 1]``.
-
-        Raises:
-            ValueError: if a reward function returns another shape.
+        Raise a ValueError if a reward function returns another shape.
         """
         if callable(self.reward):
             reward, shape = self.reward(tensordict), (*tensordict.batch_size, 1)

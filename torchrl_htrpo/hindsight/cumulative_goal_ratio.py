@@ -165,14 +165,9 @@ class CumulativeGoalRatio(BatchTransform):
             )
 
     def ratio(self, log_ratio: Tensor, live: Tensor) -> Tensor:
-        """The (weighted) cumulative ratio of each step, before discounting.
+        """The (weighted) cumulative ratio of each step ``[G, *B, T]``, before discounting; 0 on dead steps.
 
-        Args:
-            log_ratio: log-probability under the new goal less that under the original one ``[G, *B, T]``.
-            live: ``[G, *B, T]``.
-
-        Returns:
-            ``[G, *B, T]``, zero on dead steps.
+        ``log_ratio`` is the log-probability under the new goal less that under the original one.
         """
         mask = by_goal(live)
         total = cumulative_log_ratio(by_goal(log_ratio), mask, self.per_decision, self.window)
@@ -193,15 +188,7 @@ class CumulativeGoalRatio(BatchTransform):
         return TensorDict(weight=all_sum(expected.sum(), self.process_group))
 
     def normalize(self, tensordict: TensorDictBase, totals: TensorDictBase) -> TensorDictBase:
-        """Divide weights from :meth:`weigh` by the totals of their batch, in place.
-
-        Args:
-            tensordict: the batch, or some of its rows ``[*B]``.
-            totals: :meth:`totals` of the whole batch.
-
-        Returns:
-            The same tensordict.
-        """
+        """Divide weights from :meth:`weigh` by the totals of their whole batch, in place; return the tensordict."""
         weight = tensordict.get("importance_weight")
         if self.normalization == "paper":
             trajectories = all_sum((totals["trajectories"] > 0).sum(), self.process_group)

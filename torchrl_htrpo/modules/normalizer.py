@@ -9,7 +9,7 @@ from torchrl_htrpo._errors import count, number
 from torchrl_htrpo.distributed import Group, all_sum
 
 _ENOUGH = 1000  # inputs from which a scale is reliable
-_FARTHEST = 50.0  # scales from the middle that count; the networks see no more than ``clip`` of them
+_FARTHEST = 50.0  # scales from the middle; inputs that are farther count as if they were there
 _SAMPLE = 2**20  # numbers from which the first middle and scale are estimated
 
 

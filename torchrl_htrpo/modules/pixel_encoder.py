@@ -72,7 +72,7 @@ class PixelGoalEncoder(nn.Module):
         if observation.dtype != torch.int64:
             return self.trunk(_floats(observation, dtype))
         if self.states is None:
-            raise RuntimeError(refusal(self, "states", "given (by ShareStates) where observations are numbers", None))
+            raise RuntimeError(refusal(self, "states", "given (by ShareStates) if observations are indices", None))
         if observation.numel() < len(self.states):
             return self.trunk(self.states[observation])
         features = self.trunk(self.states).index_select(0, observation.reshape(-1))

@@ -59,14 +59,7 @@ class TrustRegionProblem:
 
     @torch.no_grad()
     def values(self, params: TensorDictBase) -> tuple[float, float]:
-        """Compute the surrogate and the divergence.
-
-        Args:
-            params: the parameters.
-
-        Returns:
-            Both, as floats; NaN if a distribution refuses its parameters.
-        """
+        """Compute the surrogate and the divergence, as floats; NaN if a distribution refuses its parameters."""
         try:
             pairs = [torch.stack(term(params)) for term in self.terms]
         except ShapeError:
@@ -77,20 +70,7 @@ class TrustRegionProblem:
         return self._total(pairs, params)
 
     def value_and_gradient(self, params: TensorDictBase) -> tuple[float, float, TensorDictBase]:
-        """Compute the surrogate, the divergence, and the gradient of the surrogate.
-
-        Args:
-            params: the parameters.
-
-        Returns:
-            The surrogate, the divergence, and the gradient.
-
-        Example:
-            >>> from tensordict import TensorDict
-            >>> problem = TrustRegionProblem(terms=[lambda p: (p["x"].sum(), p["x"].square().sum() / 2)])
-            >>> problem.value_and_gradient(TensorDict(x=torch.ones(2)))[2]["x"]
-            tensor([1., 1.])
-        """
+        """Compute the surrogate, the divergence, and the gradient of the surrogate."""
         pairs: list[Tensor] = []
         total = params.apply(torch.zeros_like)
         for term in self.terms:

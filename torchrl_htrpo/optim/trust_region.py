@@ -106,14 +106,7 @@ class TrustRegionOptimizer:
         )
 
     def step(self, problem: TrustRegionProblem) -> StepResult:
-        """Take one step.
-
-        Args:
-            problem: the constrained problem.
-
-        Returns:
-            The result, with the reason if the step was refused.
-        """
+        """Take one step on a problem; return the result, with the reason if the step was refused."""
         return replace(self._step(problem), radius=self.max_divergence)
 
     def _step(self, problem: TrustRegionProblem) -> StepResult:

@@ -15,27 +15,8 @@ from torchrl_htrpo._errors import number
 class ActionCostDDPGLoss(DDPGLoss):
     r"""TorchRL's DDPG loss with a cost on the action: the actor minimises :math:`c\,\overline{\pi(s)^2} - Q(s,\pi(s))`.
 
-    The bar is the mean over dimensions. Without the cost a saturated tanh policy has no gradient and stays saturated.
-
-    Args:
-        actor_network: the policy.
-        value_network: the action value.
-        action_cost: :math:`c`, per mean squared action.
-        action_key: where the policy writes its action.
-        **kwargs: see ``DDPGLoss``.
-
-    Raises:
-        ValueError: if ``action_cost`` is negative.
-
-    Example:
-        >>> import torch
-        >>> from tensordict import TensorDict
-        >>> from torchrl.modules import ValueOperator
-        >>> policy = TensorDictModule(torch.nn.Linear(3, 2), ["features"], ["action"])
-        >>> critic = ValueOperator(torch.nn.Bilinear(3, 2, 1), ["features", "action"])
-        >>> loss = ActionCostDDPGLoss(policy, critic, action_cost=1.0)
-        >>> loss.loss_actor(TensorDict(features=torch.zeros(5, 3), batch_size=[5]))[0].shape
-        torch.Size([])
+    The bar is the mean over dimensions, :math:`c` is ``action_cost``. Without the cost a saturated tanh policy has no
+    gradient and stays saturated.
 
     Source: `Multi-Goal Reinforcement Learning <https://arxiv.org/abs/1802.09464>`_, appendix A.
     """
@@ -54,11 +35,7 @@ class ActionCostDDPGLoss(DDPGLoss):
         self.action_cost, self.action_key = action_cost, action_key
 
     def loss_actor(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the actor's loss, without further metrics.
-
-        Args:
-            tensordict: rows ``[*B]`` with the inputs of the policy and the action value.
-        """
+        """Compute the actor's loss on rows ``[*B]``, without further metrics."""
         rows = tensordict.select(*self.actor_in_keys, *self.value_exclusive_keys, strict=False).detach()
         with self.actor_network_params.to_module(self.actor_network, preserve_module_state=False):
             rows = self.actor_network(rows)

@@ -18,26 +18,6 @@ class BoundedTD0(TD0Estimator):
     A bootstrapped target can leave the range of possible values, and the critic then diverges; HER's authors clip it to
     the range. With rewards in :math:`[r_l, r_h]` the range is :math:`[r_l, r_h] / (1 - \gamma)`.
 
-    Args:
-        gamma: discount.
-        value_network: gives the value of the next state, as for ``TD0Estimator``.
-        low: lower bound of the target.
-        high: upper bound.
-        **kwargs: see ``TD0Estimator``.
-
-    Raises:
-        ValueError: if ``low`` is above ``high``.
-
-    Example:
-        >>> import torch
-        >>> from tensordict import TensorDict
-        >>> flags = torch.zeros(2, 1, dtype=torch.bool)
-        >>> after = TensorDict(reward=torch.tensor([[-1.0], [0.0]]), done=flags, terminated=flags, batch_size=[2])
-        >>> td0 = BoundedTD0(gamma=0.5, value_network=None, low=-2.0, high=0.0)
-        >>> value = torch.tensor([[-9.0], [9.0]])
-        >>> td0.value_estimate(TensorDict(next=after, batch_size=[2]), next_value=value).flatten()
-        tensor([-2.,  0.])
-
     Source: `Hindsight Experience Replay <https://arxiv.org/abs/1707.01495>`_, appendix A.
     """
 

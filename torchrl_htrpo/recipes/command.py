@@ -42,7 +42,7 @@ def run_recipe(name: str, train: Callable[[DictConfig], str], *, together: bool 
 
     def job(cfg: DictConfig) -> None:
         first = torchrun.rank() == 0
-        made = first and name in SCHEMAS  # evaluate and play run where they are
+        made = first and name in SCHEMAS  # evaluate and play make no folder
         with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)) if made else nullcontext():
             result = torchrun.recorded(train)(cfg)
             if first:

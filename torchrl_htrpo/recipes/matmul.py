@@ -7,24 +7,13 @@ from torch import Tensor
 
 
 def use_onednn(tolerance: float = 1e-6) -> bool:
-    """Use oneDNN for float32 matrix products on the CPU, if it computes them in float32.
+    """Use oneDNN for float32 matrix products on the CPU, if it computes them in float32; return whether it is in use.
 
     On x86 PyTorch uses MKL, which does not use AVX-512 on AMD's processors; on one of them oneDNN was 1.4 to 2.1 times
     faster (``docs/performance.md``). The PyTorch setting that selects oneDNN also allows bfloat16 on processors with
     matrix units. So the function measures the error of the products of a layer, and restores the setting if one is
-    not exact to float32. The setting is global to the process and does not affect accelerators.
-
-    Args:
-        tolerance: largest relative error of the product; float32 has about 3e-7, bfloat16 3e-3.
-
-    Returns:
-        Whether oneDNN is in use from now on.
-
-    Example:
-        >>> before = torch.backends.mkldnn.matmul.fp32_precision
-        >>> isinstance(use_onednn(), bool)
-        True
-        >>> torch.backends.mkldnn.matmul.fp32_precision = before
+    not exact to float32 (a relative error of about 3e-7; bfloat16 has 3e-3). The setting is global to the process and
+    does not affect accelerators.
     """
     settings = getattr(torch.backends.mkldnn, "matmul", None)
     if settings is None or not torch.backends.mkldnn.is_available():

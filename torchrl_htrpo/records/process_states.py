@@ -45,7 +45,7 @@ class ProcessStates:
 
 
 def with_states_of_all(components: Mapping[str, Any], group: Group) -> dict[str, Any]:
-    """Let a checkpoint hold, of components whose state belongs to a process, the states of all processes."""
+    """Make a checkpoint hold the states of all processes, for components whose state belongs to a process."""
     if group is None:
         return dict(components)
     every = {"rng": GlobalRNGState(), **components}

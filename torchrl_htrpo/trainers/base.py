@@ -144,7 +144,7 @@ class Trainer:
         return steps + self.batch_steps > self.total_steps
 
     def make_run(self) -> QuietRun:
-        """Create the record of this run, or what a process has that writes none."""
+        """Create the record of this run, which only the first process writes."""
         components = with_states_of_all(self.components(), self.process_group)
         self._states = [item for item in components.values() if isinstance(item, ProcessStates)]
         kind = Run if rank_of(self.process_group) == 0 else QuietRun

@@ -45,14 +45,9 @@ class GoalBlocks:
             yield self.relabel(part)
 
     def draw(self, draws: Mapping[str, Draws], measure: SumsFn) -> tuple[Drawn, TensorDictBase]:
-        """Draw rows, as from the whole batch.
+        """Draw rows, as from the whole batch; return them by name, and the sums of ``measure`` over the blocks.
 
-        Args:
-            draws: what to draw, by name. Priorities must be proportional to the weight.
-            measure: sums of a block that add up.
-
-        Returns:
-            The rows of each draw, by name, and the sums.
+        Priorities of the draws must be proportional to the weight.
         """
         fns = [self.ratio.totals, measure, *(each.sampler.sums for each in draws.values())]
         total, measured, *sums = self._sum(fns)

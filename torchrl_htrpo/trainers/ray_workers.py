@@ -26,7 +26,7 @@ class SeededCollector(Collector):
     """A collector whose seed also decides the actions."""
 
     def __bool__(self) -> bool:
-        # When a task fails, Ray asks whether its actor is true; the length of an endless collector is not an integer.
+        # When a task fails, Ray evaluates bool(actor); by default that is its length, and this collector has none.
         return True
 
     def set_seed(self, seed: int, static_seed: bool = False) -> int:

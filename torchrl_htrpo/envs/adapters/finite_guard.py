@@ -64,14 +64,7 @@ class FiniteGuard(Transform):
         return next_tensordict
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Check a batch ``[*B, T]``.
-
-        Args:
-            tensordict: trajectories.
-
-        Returns:
-            The batch, unchanged.
-        """
+        """Check a batch of trajectories ``[*B, T]``, and return it unchanged."""
         after = tensordict.get("next")
         keys = [key for key, _ in _numbers(after)]
         given = [((), tensordict.select(*keys, strict=False)), (("next",), after)]

@@ -103,15 +103,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
         )
 
     def render(self, width: int = 320, height: int = 420) -> NDArray[np.uint8]:
-        """Render the current screen in colour, with a white frame around the goal.
-
-        Args:
-            width: of the picture in pixels.
-            height: of the picture in pixels.
-
-        Returns:
-            The picture ``[height, width, 3]``.
-        """
+        """Render the current screen ``[height, width, 3]`` in colour, with a white frame around the goal."""
         picture = self.game.picture()
         (top, bottom), (left, right) = extent(*self._pursued)
         picture[top:bottom, [left, right - 1]] = picture[[top, bottom - 1], left:right] = 255

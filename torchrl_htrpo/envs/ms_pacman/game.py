@@ -96,7 +96,7 @@ class PacmanGame:
 
 
 def extent(row: int, column: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The pixels of a cell on the screen: first and past the last, of its rows and of its columns.
+    """The pixels of a cell on the screen: ``(top, bottom), (left, right)``, ends excluded.
 
     Example:
         >>> extent(0, 1)

@@ -150,18 +150,7 @@ class GaussianMixtureHead(PolicyHead):
         return logits, loc.tanh() if self.bound_mean else loc, scale
 
     def collapsed(self, scale: Tensor) -> Tensor:
-        """Which components have shrunk to the floor in every dimension: they no longer explore.
-
-        Args:
-            scale: standard deviations ``[*B, K, action_size]``, as :meth:`forward` gives them.
-
-        Returns:
-            Booleans ``[*B, K]``.
-
-        Example:
-            >>> GaussianMixtureHead(1, 2, min_scale=0.1).collapsed(torch.tensor([[0.1], [0.5]]))
-            tensor([ True, False])
-        """
+        """Which components ``[*B, K]`` have shrunk to the floor in every dimension: they no longer explore."""
         return (scale <= torch.as_tensor(self.min_scale, dtype=scale.dtype)).all(-1)
 
     def metrics(self, params: TensorDictBase) -> dict[str, Tensor]:
@@ -195,12 +184,9 @@ class TanhGaussianMixtureHead(GaussianMixtureHead):
     """A mixture of tanh-squashed Gaussians; actions stay inside (-1, 1).
 
     Args:
-        action_size: dimensions of the action.
-        num_components: how many Gaussians (``K``).
+        action_size, num_components, spread, min_weight: as of :class:`GaussianMixtureHead`.
         init_scale: standard deviation before squashing, at the start.
         min_scale: its floor.
-        spread: standard deviation of the offsets at the start.
-        min_weight: floor of a component's weight.
 
     Example:
         >>> TanhGaussianMixtureHead(2).distribution_class.__name__

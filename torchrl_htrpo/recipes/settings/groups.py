@@ -88,7 +88,7 @@ HINDSIGHT = {  # of HER
     "future": FUTURE,
     "final": component("hindsight.FinalGoalSampler", partial=False),
     "hgf": HGF(_partial_=False),  # among the achieved goals of all drawn episodes
-    "future_in_region": FUTURE(region=IN_BOX()),  # HGF's filter, where a later goal passes it
+    "future_in_region": FUTURE(region=IN_BOX()),  # with HGF's filter, if a later goal passes it
 }
 
 # Systems of the paper and its ablations: overridden groups and values.

@@ -113,7 +113,7 @@ class HTRPOConfig(GoalRunConfig):
     warmup_steps: int = 0  # random steps for the first statistics of the normaliser (counted)
     critic: CriticConfig = field(default_factory=CriticConfig)
     replay_batches: int = 1  # the last batches of trajectories, weighted and trained on together
-    skip_held_goals: bool = True  # leave out goals that held where their own trajectory began
+    skip_held_goals: bool = True  # skip goals that held at the start of their own trajectory
     weighted: bool = True  # weighted importance sampling; false: the ablation "w/o WIS"
     per_decision: bool = True  # ratio up to each step; false: over the whole trajectory
     ratio_window: int | None = None  # last decisions in that ratio; null: all, as published
@@ -158,13 +158,13 @@ class HERConfig(GoalRunConfig):
     agent: Any = MISSING
     hindsight: Any = MISSING
     success_terminates: bool = False  # bootstrap no value at a success; false: episodes continue there
-    hindsight_share: float = 0.8  # of relabelled rows: four with a hindsight goal to one with its own
-    replay_episodes: int = 512  # drawn from the buffer in an iteration; all of its rows come from them
+    hindsight_share: float = 0.8  # of rows with a hindsight goal, the others keep their own
+    replay_episodes: int = 512  # drawn from the buffer in an iteration; rows are steps of these
     updates_per_step: float = 0.25  # updates per environment step
     batch_size: int = 256  # rows of an update
     buffer_steps: int = 1_000_000  # environment steps that are kept
     lr: float = 1.0e-3  # of Adam
-    polyak: float = 0.95  # share of its own that a target network keeps in a step
+    polyak: float = 0.95  # share of its old parameters that a target network keeps in a step
     target_every: int = 1  # updates per step of the target networks
     save_every: int = 10  # iterations between checkpoints, which hold the replay buffer
 
