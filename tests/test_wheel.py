@@ -53,6 +53,7 @@ def test_it_trains_measures_and_loads_bit_flipping(installed, tmp_path):
     tiny = ("env.num_bits=4", "total_steps=128", "eval_episodes=8", "final_episodes=8", "hydra.run.dir=made")
     trained = output(installed / "htrpo", "train", "task=bitflip", *tiny, folder=tmp_path)
     assert re.search(r"RESULT success=\S+ episodes=8 env_steps=128", trained)
+    assert "made: checkpoints, metrics.csv, learning_curve.png\nRESULT" in trained
     measured = output(
         installed / "python", "-m", "torchrl_htrpo", "evaluate", "run=made", "episodes=8", folder=tmp_path
     )

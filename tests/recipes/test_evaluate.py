@@ -10,7 +10,8 @@ import torch
 from torchrl.envs import ExplorationType, set_exploration_type
 
 from tests.recipes.runs import STEPS, TINY, run
-from torchrl_htrpo import BitFlipEnv
+from torchrl_htrpo import BitFlipEnv, HTRPOTrainer, make_actor, make_critic
+from torchrl_htrpo.modules import CategoricalHead
 from torchrl_htrpo.recipes.evaluate import load_policy
 from torchrl_htrpo.recipes.htrpo import build
 from torchrl_htrpo.records.sealed import DamagedCheckpoint
@@ -45,6 +46,22 @@ def test_a_run_starts_from_the_best_policy_of_another(made, trained, configured,
 def test_a_policy_of_another_size_is_refused_as_a_start(made, configured, tmp_path):
     with pytest.raises(RuntimeError, match="size mismatch|Missing key"):
         build(configured("htrpo_bitflip", f"start_from={made}", "hidden_sizes=[9]", directory=tmp_path))
+
+
+def test_the_run_of_a_trainer_is_loaded_into_an_actor_made_as_it_was(tmp_path):
+    def made_actor():
+        return make_actor(CategoricalHead(4), 8, (16,))
+
+    env, actor, folder = BitFlipEnv(4, num_envs=8, seed=0), made_actor(), tmp_path / "run"
+    trainer = HTRPOTrainer(
+        env, actor, make_critic(8, (16,)), env.task(), horizon=4, total_steps=64, directory=folder, critic_updates=1
+    )
+    trainer.train()
+    loaded = load_policy(folder, made_actor())
+    for name, parameter in actor.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name))
+    with pytest.raises(ValueError, match=r"load_policy: run must be .* load_policy\(run, actor\)"):
+        load_policy(folder)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

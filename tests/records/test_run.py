@@ -162,6 +162,13 @@ def test_the_last_line_is_of_the_last_examination(opened):
     assert run.result().startswith("RESULT success=0.500 episodes=8 env_steps=20 seconds=")
 
 
+def test_the_success_of_a_run_without_evaluation_is_not_a_number(opened):
+    run = opened()
+    run.begin()
+    run.log(20, {"critic/loss": 1.0})
+    assert run.result().startswith("RESULT success=nan episodes=0 env_steps=20 seconds=")
+
+
 def test_another_logger_gets_what_the_table_gets(opened, tmp_path):
     pytest.importorskip("tensorboard")
     run = opened(backend="tensorboard")

@@ -65,7 +65,10 @@ def compute_reward_of(env: Any) -> tuple[ComputeReward, int]:
     gym = getattr(inner[0] if inner else env, "unwrapped", None)
     compute = getattr(gym, "compute_reward", None)
     if gym is None or not callable(compute):
-        expected = "a gymnasium environment (of this process) with compute_reward(achieved, desired, info)"
+        expected = (
+            "a gymnasium environment (of this process) with compute_reward(achieved, desired, info); "
+            "for another one write GoalTask(WithinDistance(...))"
+        )
         raise TypeError(refusal(_OWNER, "env", expected, type(env).__name__))
     return compute, gym.observation_space["desired_goal"].shape[-1]
 

@@ -45,10 +45,19 @@ def run_recipe(name: str, train: Callable[[DictConfig], str], *, together: bool 
         made = first and name in SCHEMAS  # evaluate and play make no folder
         with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)) if made else nullcontext():
             result = torchrun.recorded(train)(cfg)
+            if made:
+                print(contents(Path(cfg.resume or HydraConfig.get().runtime.output_dir)))  # noqa: T201
             if first:
                 print(result)  # noqa: T201
 
     hydra.main(version_base="1.3", config_path=str(CONF / name), config_name=name)(job)()
+
+
+def contents(directory: Path) -> str:
+    """Say where a run is, and which of its files a user looks for."""
+    kept = [name for name in ("checkpoints", "metrics.csv", "learning_curve.png") if (directory / name).exists()]
+    here = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+    return f"{here}: {', '.join(kept)}"
 
 
 def loop_settings(cfg: DictConfig) -> dict[str, Any]:

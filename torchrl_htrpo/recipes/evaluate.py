@@ -40,7 +40,12 @@ def play() -> None:
 
 
 def load_policy(
-    run: Path | str, *, best: bool = True, device: str = "cpu", trusted: Iterable[str] = ()
+    run: Path | str,
+    actor: TensorDictModuleBase | None = None,
+    *,
+    best: bool = True,
+    device: str = "cpu",
+    trusted: Iterable[str] = (),
 ) -> TensorDictModuleBase:
     """Load a trained policy.
 
@@ -48,9 +53,11 @@ def load_policy(
     its actions unless ``set_exploration_type`` selects greedy ones.
 
     Args:
-        run: the folder of a run of the HTRPO or HER recipe.
+        run: the folder of a run of the HTRPO or HER recipe, or of a trainer.
+        actor: the policy to load into, made as it was for the training. The run of a trainer needs it; a recipe
+            stores how its policy is made.
         best: the checkpoint of the best evaluated policy; otherwise the last.
-        device: of the policy.
+        device: of the policy that a recipe made.
         trusted: further components that the run may name, as in :func:`~torchrl_htrpo.records.trusted.load_config`.
 
     Returns:
@@ -61,6 +68,8 @@ def load_policy(
         ValueError: if the run is not one on a goal task, or names a component that is not trusted.
         DamagedCheckpoint: if no checkpoint is as it was written.
     """
+    if actor is not None:
+        return _restore(actor, run, best)
     trained = configuration_of(run, device, trusted)
     with closing(make_env(trained, seed=0)) as env:
         return _load(trained, env, run, best)
@@ -100,7 +109,8 @@ def configuration_of(run: Path | str, device: str, trusted: Iterable[str] = ()) 
     """Load the configuration of a run."""
     trained = load_config(Path(run), trusted=trusted)
     if "goal_task" not in trained:
-        raise ValueError(refusal("load_policy", "run", "one on a goal task (HTRPO or HER)", str(run)))
+        expected = "one of the HTRPO or HER recipe; of a trainer, load_policy(run, actor) loads into the actor you make"
+        raise ValueError(refusal("load_policy", "run", expected, str(run)))
     trained.device = device
     return trained
 
@@ -111,6 +121,10 @@ def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> Ten
         actor = TensorDictSequential(encode, agent.policy)
     else:
         actor, _ = htrpo.make_networks(trained, env)
+    return _restore(actor, run, best)
+
+
+def _restore(actor: TensorDictModuleBase, run: Path | str, best: bool) -> TensorDictModuleBase:
     SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(run), best=best))
     return actor
 

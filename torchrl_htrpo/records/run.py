@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import product
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -237,8 +237,9 @@ class Run(QuietRun):
 
     def result(self) -> str:
         """The result of the run as one machine-readable line."""
+        success = self.success if self.success >= 0 else nan  # not evaluated
         return (
-            f"RESULT success={self.success:.3f} episodes={self.progress['episodes']:.0f} "
+            f"RESULT success={success:.3f} episodes={self.progress['episodes']:.0f} "
             f"env_steps={self.progress['steps']:.0f} seconds={self.progress['seconds']:.0f}"
         )
 
