@@ -62,7 +62,7 @@ CASES = {
     "PointMaze_UMaze-v3": Case(300, 16, 150_000),
     "panda_gym:PandaReach-v3": Case(50, 32, 30_000),
     "panda_gym:PandaPush-v3": Case(50, 32, 120_000, every=10),
-    "HandReach-v3": Case(50, 32, 20_000, every=10),
+    "HandReach-v3": Case(50, 32, 30_000, every=10),
 }
 
 
@@ -142,9 +142,11 @@ def draw() -> None:
     for name, seed, table, _ in kept():
         for color, (key, label) in zip(("tab:blue", "tab:orange"), SHOWN.items(), strict=True):
             steps, values = zip(*table[key], strict=True)
-            panels[name].plot(steps, values, color=color, marker=".", label=None if seed else label)
+            panels[name].plot(
+                [step / 1000 for step in steps], values, color=color, marker=".", label=None if seed else label
+            )
     for name, axes in panels.items():
-        axes.set(title=name.rpartition(":")[2], xlabel="environment steps", ylim=(-0.02, 1.02))
+        axes.set(title=name.rpartition(":")[2], xlabel="environment steps [k]", ylim=(-0.02, 1.02))
         axes.grid(alpha=0.3)
     panels[OWN].set_ylabel("success, greedy")
     panels[OWN].legend(fontsize="small")
