@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def script(monkeypatch, tmp_path):
     pytest.importorskip("gymnasium")
     spec = importlib.util.spec_from_file_location("ten_lines", ROOT / "benchmarks/ten_lines.py")
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "DATA", tmp_path / "data")
     monkeypatch.setattr(module, "RESULTS", tmp_path)
