@@ -53,7 +53,7 @@ def publish(run: Path, to: Path, *, command: str, episodes: int, seed: int) -> d
         "evaluation_seed": seed,
         **examine(trained, actor, episodes, seed),
     }
-    config = OmegaConf.to_container(trained, resolve=True)
+    config = OmegaConf.to_container(trained, resolve=True) | {"resume": None}  # no path of this machine
     (to / "run.json").write_text(json.dumps({"config": config, "card": card}, indent=2) + "\n")
     drawn = draw(trained, actor, to / "policy.gif", seed)
     (to / "README.md").write_text(

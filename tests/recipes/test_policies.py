@@ -46,10 +46,12 @@ def test_a_run_is_published_with_its_card_and_can_be_loaded(tmp_path, trained, m
     import publish
 
     trained("htrpo_bitflip", "total_steps=64", directory=tmp_path / "run")
+    trained("htrpo_bitflip", "total_steps=128", f"resume={tmp_path / 'run'}", directory=tmp_path / "run")
     monkeypatch.setattr(publish, "draw", lambda *_: False)  # bits cannot be drawn
     card = publish.publish(tmp_path / "run", tmp_path / "kept" / "bits", command="train", episodes=16, seed=3)
-    assert card["env_steps"] == 64 and card["episodes"] == 16
+    assert card["env_steps"] == 128 and card["episodes"] == 16
     policy, original = load_policy(tmp_path / "kept" / "bits"), load_policy(tmp_path / "run")
     assert all(map(lambda one, other: one.equal(other), policy.parameters(), original.parameters()))
     assert not list((tmp_path / "kept").rglob("*critic*"))
+    assert str(tmp_path) not in (tmp_path / "kept" / "bits" / "run.json").read_text()
     assert "success at any step" in (tmp_path / "kept" / "bits" / "README.md").read_text()
