@@ -34,7 +34,8 @@ ONE_CORE = {
 class Job:
     """One run: a recipe with overrides and a seed, in a folder of its own.
 
-    ``ending`` says when the run may end early. It changes how long a run is and not which run it is.
+    ``ending`` says when the run may end early. It changes how long a run is and not which run it is. Several
+    ``processes`` are started by torchrun.
     """
 
     task: str
@@ -44,6 +45,7 @@ class Job:
     overrides: tuple[str, ...]
     root: Path
     ending: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def folder(self) -> Path:
@@ -52,8 +54,15 @@ class Job:
 
     @property
     def settings(self) -> list[str]:
-        """Recipe, overrides and seed, which identify the run."""
-        return [self.recipe, *self.overrides, f"seed={self.seed}"]
+        """Recipe, overrides, seed and processes, which identify the run."""
+        several = [f"processes={self.processes}"] if self.processes > 1 else []
+        return [self.recipe, *self.overrides, f"seed={self.seed}", *several]
+
+    @property
+    def launcher(self) -> list[str]:
+        """What starts several processes."""
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
+        return torchrun if self.processes > 1 else []
 
     @property
     def done(self) -> bool:
@@ -73,14 +82,14 @@ class Job:
             restore_run(self.archive(archives), self.folder)
         more = [f"resume={self.folder}"] if stored_checkpoints(self.folder) else []
         (self.folder / "settings.json").write_text(json.dumps(self.settings))
-        recipe, *settings = self.settings
-        script = str(RECIPES / f"{recipe}.py")
         command = [
             sys.executable,
             "-W",
             "ignore",
-            script,
-            *settings,
+            *self.launcher,
+            str(RECIPES / f"{self.recipe}.py"),
+            *self.overrides,
+            f"seed={self.seed}",
             *self.ending,
             *more,
             f"hydra.run.dir={self.folder}",
@@ -136,7 +145,8 @@ def _job(cfg: DictConfig, entry: DictConfig, task: str, system: str, seed: int) 
     chosen = own.get("overrides", [f"system={system}"])
     overrides = (*(() if "recipe" in own else base.overrides), *chosen, f"total_steps={steps}", *cfg.overrides)
     recipe, root = own.get("recipe", base.get("recipe", "htrpo")), Path(cfg.runs).absolute()
-    return Job(task, system, seed, recipe, overrides, root, _ending(cfg, task, system))
+    ending = _ending(cfg, task, system)
+    return Job(task, system, seed, recipe, overrides, root, ending, own.get("processes", 1))
 
 
 def _ending(cfg: DictConfig, task: str, system: str) -> tuple[str, ...]:
