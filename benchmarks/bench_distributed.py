@@ -1,17 +1,19 @@
 """What an iteration sends between processes, what that costs here, and what a cost model says of many GPUs.
 
-Runs iterations of HTRPO in one process and in two (gloo, one thread each): the same batch divided (strong scaling) and
-the same batch for each (weak scaling). Steps are tiny, so every iteration is that of an untrained policy. Times are CPU
-seconds of a process, with those of gloo's threads and without waiting, since two processes may share a core here.
-Counts every message and its bytes, and compares them with a formula. Fits the latency and the bandwidth of a message,
-and compares the time that the fit gives for all messages of an iteration with the measured time. Then predicts the
-efficiency of weak scaling on GPUs, from given latencies and bandwidths.
+Runs iterations of HTRPO in 1, 2 and 4 processes (gloo, one thread each): the same batch divided (strong scaling) and
+the same batch for each (weak scaling), all of it several times over in turns; figures are medians. Steps are tiny, so
+every iteration is that of an untrained policy. CPU seconds of a process are those of all its threads, without waiting:
+processes share cores here. Wall seconds are given beside them, and count only on an idle machine with a core for each.
 
-The model: an all-reduce of b bytes over P processes takes 2 log2(P) latencies and 2 b / bandwidth, a gathering of b
-bytes from each (P - 1) b / bandwidth and log2(P) latencies. Messages of machines of 8 GPUs go over NVLink inside, then
-over the network between machines. Efficiency is compute / (compute + messages).
+Counts every message and its bytes, and compares them with a formula. Fits the latency and the bandwidth of a message to
+single messages of 2 and 4 processes, and compares what the fit gives for all messages of an iteration with what they
+took. Then predicts the efficiency of weak scaling on GPUs, from given latencies and bandwidths.
 
-    python benchmarks/bench_distributed.py [--seconds 0.5] [--nvlink 300] [--network 50 1.25]
+The model: an all-reduce of b bytes over P processes takes 2 log2(P) latencies and 2 b (P - 1) / P / bandwidth, a
+gathering of b bytes from each (P - 1) b / bandwidth and log2(P) latencies. Messages of machines of 8 GPUs go over
+NVLink inside, then over the network between machines. Efficiency is compute / (compute + messages).
+
+    python benchmarks/bench_distributed.py [--rounds 3] [--seconds 0.5 0.05] [--nvlink 300] [--network 50 1.25]
 
 Output: a MACHINE line, ``FIGURE name value unit``, and ``RATIO name value``.
 """
@@ -20,12 +22,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean, median
 from typing import Any
 from unittest.mock import patch
 
@@ -35,7 +40,7 @@ from push_batch import machine
 from torch.multiprocessing import spawn
 
 from torchrl_htrpo import HTRPOTrainer, TrustRegionOptimizer, make_actor, make_critic
-from torchrl_htrpo.distributed import Group, rank_of, seed_of, size_of
+from torchrl_htrpo.distributed import Group, seed_of, size_of
 from torchrl_htrpo.envs import DetourEnv
 from torchrl_htrpo.hindsight import HGFGoalSampler
 from torchrl_htrpo.modules import GaussianHead, make_normalizer
@@ -44,6 +49,9 @@ from torchrl_htrpo.trainers import hindsight_pipeline
 
 WORLDS, STEPS, GOALS, UPDATES, PRODUCTS = 16, 50, 50, 10, 10
 HIDDEN, ROWS, ITERATIONS, REPEATS = (256, 256, 256), 8192, 4, 30
+PROCESSES = (1, 2, 4)
+# glibc keeps freed memory, in every process alike: without this, page faults are most of the time of some processes.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "67108864"}
 SIZES = (1, 1 << 12, 1 << 16, 1 << 18, 1 << 20)  # of the messages of the fit [float32]
 
 
@@ -122,17 +130,20 @@ def make_trainer(group: Group, worlds: int) -> HTRPOTrainer:
 
 
 def measure(group: Group, worlds: int) -> dict[str, Any]:
-    """CPU seconds and traffic of an iteration: the cheapest of several after the first."""
+    """CPU seconds, wall seconds and traffic of an iteration, the median of those after the first."""
     trainer, found = make_trainer(group, worlds), []
     batches = iter(trainer.collector)
     for _ in range(ITERATIONS):
-        traffic, cpu = Traffic(), time.process_time()
+        traffic, cpu, wall = Traffic(), time.process_time(), time.perf_counter()
         with traffic.counted():
             metrics = trainer.update(next(batches))
-        spent = time.process_time() - cpu
-        found.append({"cpu": spent, "traffic": traffic, "trials": int(metrics["step/trials"])})
+        spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        found.append(
+            {**spent, "in_messages": traffic.seconds, "traffic": traffic, "trials": int(metrics["step/trials"])}
+        )
     sizes = [sum(leaf.numel() for leaf in net.parameters()) for net in (trainer.actor, trainer.critic)]
-    return min(found[1:], key=lambda one: one["cpu"]) | {"parameters": sizes}
+    times = {name: median(one[name] for one in found[1:]) for name in ("cpu", "wall", "in_messages")}
+    return found[-1] | times | {"parameters": sizes}
 
 
 def formula(found: dict[str, Any], worlds: int) -> int:
@@ -145,22 +156,28 @@ def formula(found: dict[str, Any], worlds: int) -> int:
     return step + 4 * critic * UPDATES + weights + metrics + candidates
 
 
-def work_alone(rank: int, out: str) -> None:
-    """A single process, started as the two are."""
+def work(rank: int, processes: int, folder: str) -> None:
+    """One of the processes: both batches, then single messages."""
     torch.set_num_threads(1)
-    torch.save(measure(None, WORLDS), out)
-
-
-def work(rank: int, meeting: str, out: str) -> None:
-    """One of two processes: both batches, then single messages."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    group = dist.group.WORLD
-    found = {"strong": measure(group, WORLDS // 2), "weak": measure(group, WORLDS), "messages": single_messages(group)}
-    if rank_of(group) == 0:
-        torch.save(found, out)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes)
+    group = dist.group.WORLD if processes > 1 else None
+    found = {"strong": measure(group, WORLDS // processes)}
+    found["weak"] = measure(group, WORLDS) if group else found["strong"]
+    found["messages"] = single_messages(group) if group else {}
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def run_together(processes: int) -> dict[str, Any]:
+    """What the processes measured: means over them of the times, the rest from the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(work, (processes, folder), nprocs=processes)
+        each = [torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(processes)]
+    first = each[0]
+    for name in ("strong", "weak"):
+        first[name] |= {key: fmean(one[name][key] for one in each) for key in ("cpu", "wall", "in_messages")}
+    return first
 
 
 def single_messages(group: Group) -> dict[int, float]:
@@ -176,11 +193,14 @@ def single_messages(group: Group) -> dict[int, float]:
     return found
 
 
-def fit(messages: dict[int, float]) -> Network:
-    """Latency and bandwidth of two processes' all-reduces, by least squares of relative errors."""
-    size, seconds = (torch.tensor(values, dtype=torch.float64) for values in (list(messages), list(messages.values())))
-    columns = torch.stack((2 / seconds, size / seconds), -1)
-    latency, slope = torch.linalg.lstsq(columns, torch.ones(len(size), 1, dtype=torch.float64)).solution.flatten()
+def fit(messages: dict[tuple[int, int], float]) -> Network:
+    """Latency and bandwidth of all-reduces, by least squares of relative errors, from {(processes, bytes): seconds}."""
+    rows = [
+        (2 * math.log2(count) / seconds, 2 * (count - 1) / count * size / seconds)
+        for (count, size), seconds in messages.items()
+    ]
+    columns = torch.tensor(rows, dtype=torch.float64)
+    latency, slope = torch.linalg.lstsq(columns, torch.ones(len(rows), 1, dtype=torch.float64)).solution.flatten()
     return Network(max(latency.item(), 0.0), 1 / slope.item())
 
 
@@ -193,54 +213,89 @@ def predicted(messages: list[tuple[str, int]], gpus: int, nvlink: Network, netwo
     )
 
 
-def report_here(alone: dict[str, Any], pair: dict[str, Any]) -> None:
-    """Print bytes, times and ratios of this machine."""
-    for name, worlds in (("strong", WORLDS // 2), ("weak", WORLDS)):
-        found, traffic = pair[name], pair[name]["traffic"]
-        print(f"FIGURE {name}_messages {len(traffic.messages)}")
-        print(f"FIGURE {name}_bytes {traffic.num_bytes} B")
-        print(f"RATIO {name}_bytes_formula_over_measured {formula(found, worlds) / traffic.num_bytes:.4f}")
-        print(f"RATIO {name}_cpu_of_a_process_over_one_alone {found['cpu'] / alone['cpu']:.3f}")
-        print(f"RATIO {name}_messages_over_cpu {traffic.seconds / found['cpu']:.3f}")
-    here, traffic = fit(pair["messages"]), pair["weak"]["traffic"]
+def report_here(rounds: list[dict[int, dict[str, Any]]]) -> None:
+    """Print bytes, times and efficiencies of this machine: medians over the rounds."""
+    for processes in PROCESSES:
+        for name in ("strong", "weak") if processes > 1 else ("weak",):
+            label = f"{name}_{processes}" if processes > 1 else "alone"
+            runs = [one[processes][name] for one in rounds]
+            for key in ("cpu", "wall", "in_messages") if processes > 1 else ("cpu", "wall"):
+                print(f"FIGURE {label}_{key} {median(run[key] for run in runs):.3f} s")
+            if processes > 1:
+                report_scaling(label, name, processes, rounds)
+    report_fit(rounds)
+
+
+def report_scaling(label: str, name: str, processes: int, rounds: list[dict[int, dict[str, Any]]]) -> None:
+    """Print what the messages of a case are, and its efficiency in each round's own ratio to one process."""
+    found, worlds = rounds[0][processes][name], WORLDS // (processes if name == "strong" else 1)
+    traffic = found["traffic"]
+    print(f"FIGURE {label}_messages {len(traffic.messages)}")
+    print(f"FIGURE {label}_bytes {traffic.num_bytes} B")
+    print(f"RATIO {label}_bytes_formula_over_measured {formula(found, worlds) / traffic.num_bytes:.4f}")
+    shared = processes if name == "strong" else 1
+    for key in ("cpu", "wall"):
+        ratios = [one[1]["weak"][key] / (shared * one[processes][name][key]) for one in rounds]
+        print(f"RATIO {label}_efficiency_{key} {median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})")
+
+
+def report_fit(rounds: list[dict[int, dict[str, Any]]]) -> None:
+    """Print the fit to single messages, and how much of the messages of an iteration it explains."""
+    single: dict[tuple[int, int], list[float]] = {}
+    for one in rounds:
+        for processes in PROCESSES:
+            for size, seconds in one[processes]["messages"].items():
+                single.setdefault((processes, size), []).append(seconds)
+    middle = {place: median(seconds) for place, seconds in single.items()}
+    here = fit(middle)
     print(f"FIGURE message_latency_here {here.latency * 1e6:.1f} us")
     print(f"FIGURE message_bandwidth_here {here.bandwidth / 1e9:.2f} GB/s")
-    expected = sum(here.seconds(kind, size, 2) for kind, size in traffic.messages)
-    print(f"FIGURE weak_messages_cpu {traffic.seconds:.4f} s")
-    print(f"RATIO weak_messages_model_over_measured {expected / traffic.seconds:.2f}")
+    for processes in PROCESSES[1:]:
+        messages = rounds[0][processes]["weak"]["traffic"].messages
+        expected = sum(here.seconds(kind, size, processes) for kind, size in messages)
+        spent = median(one[processes]["weak"]["in_messages"] for one in rounds)
+        print(f"RATIO weak_{processes}_messages_fit_over_measured {expected / spent:.2f}")
 
 
-def report_model(messages: list[tuple[str, int]], args: argparse.Namespace) -> None:
-    """Print the predicted efficiency for many GPUs."""
-    nvlink = Network(args.nvlink_latency * 1e-6, args.nvlink * 1e9)
+def part_of(message: tuple[str, int], parameters: list[int]) -> str:
+    """What a message is for, by its size."""
+    sizes = {4 * parameters[0]: "gradient_and_products", 4 * parameters[1]: "critic"}
+    return sizes.get(message[1], "small" if message[1] < 1 << 12 else "weights_and_goals")
+
+
+def report_model(found: dict[str, Any], args: argparse.Namespace) -> None:
+    """Print the predicted time of messages, by what they are for, and the efficiency for many GPUs."""
+    messages, nvlink = found["traffic"].messages, Network(args.nvlink_latency * 1e-6, args.nvlink * 1e9)
     for bandwidth in args.network:
         network = Network(args.network_latency * 1e-6, bandwidth * 1e9)
         for gpus in args.gpus:
-            spent = predicted(messages, gpus, nvlink, network)
-            name = f"network_{bandwidth:g}_GBps_gpus_{gpus}"
-            print(f"FIGURE {name}_messages {spent * 1e3:.2f} ms")
-            print(f"RATIO {name}_efficiency {args.seconds / (args.seconds + spent):.3f}")
+            name, parts = f"predicted_{bandwidth:g}_GBps_{gpus}_gpus", Counter()
+            for message in messages:
+                parts[part_of(message, found["parameters"])] += predicted([message], gpus, nvlink, network)
+            for part, seconds in parts.items():
+                print(f"FIGURE {name}_{part} {seconds * 1e3:.2f} ms")
+            for compute in args.seconds:
+                print(f"RATIO {name}_efficiency_at_{compute:g}_s {compute / (compute + parts.total()):.3f}")
+    for part, count in Counter(part_of(message, found["parameters"]) for message in messages).items():
+        print(f"FIGURE messages_for_{part} {count}")
 
 
 def main() -> None:
     """Measure, fit, predict."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=0.5, help="compute of an iteration on a GPU [s]")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, nargs="*", default=[0.5, 0.05], help="compute of an iteration [s]")
     parser.add_argument("--gpus", type=int, nargs="*", default=[8, 64, 1024])
     parser.add_argument("--nvlink", type=float, default=300.0, help="bandwidth inside a machine [GB/s]")
     parser.add_argument("--nvlink-latency", type=float, default=10.0, help="[us]")
     parser.add_argument("--network", type=float, nargs="*", default=[50.0, 1.25], help="between machines [GB/s]")
     parser.add_argument("--network-latency", type=float, default=25.0, help="[us]")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    os.environ.update(KEEP_MEMORY)
     print(machine(), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        spawn(work_alone, (f"{folder}/alone.pt",), nprocs=1)
-        spawn(work, (f"{folder}/meet", f"{folder}/found.pt"), nprocs=2)
-        alone = torch.load(f"{folder}/alone.pt", weights_only=False)
-        pair = torch.load(f"{folder}/found.pt", weights_only=False)
-    report_here(alone, pair)
-    report_model(pair["weak"]["traffic"].messages, args)
+    rounds = [{processes: run_together(processes) for processes in PROCESSES} for _ in range(args.rounds)]
+    report_here(rounds)
+    report_model(rounds[0][2]["weak"], args)
 
 
 if __name__ == "__main__":

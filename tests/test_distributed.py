@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import pytest
 import torch
+import torch.distributed as dist
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 
@@ -20,10 +24,12 @@ from torchrl_htrpo.distributed import (
     from_first,
     largest,
     rank_of,
+    ranks_where,
     refuse_different,
     roll_call,
     seed_of,
     size_of,
+    to_first,
     watch_of,
 )
 from torchrl_htrpo.evaluation.rollout import Evaluation, over_processes
@@ -86,6 +92,8 @@ def primitives(rank: int, group: Group) -> dict[str, object]:
         "first flag": from_first(torch.tensor([rank == 0]), group).tolist(),
         "mean": all_mean({"a": float(rank), "b": 2.0}, group),
         "largest": (largest(rank, group), largest(0.5, group), largest(rank == 1, group)),
+        "where": ranks_where(rank != 1, group),
+        "to first": to_first({"rank": rank}, group) if rank == 0 else to_first({"rank": rank}, group) == [],
         "in place": [part.flatten().tolist() for part in parts],
         "evaluation": over_processes(Evaluation(rank / 2, 0.0, 1.0, 0.0, 10.0 * rank, 4.0, 20), group),
         "different": refused(rank, group),
@@ -128,9 +136,38 @@ def test_sums_maxima_and_concatenations_are_those_of_all_processes():
     }
     low, high = success_interval(30, 60)
     expected["evaluation"] = Evaluation(0.5, low, high, 0.0, 10.0, 4.0, 60)
+    expected["where"] = [0, 2]
     for results in found:
         assert {name: results[name] for name in expected} == expected
+    assert found[0]["to first"] == [{"rank": 0}, {"rank": 1}, {"rank": 2}] and found[1]["to first"]
     assert "after 'work'" in found[0]["roll call"] and "2" in found[0]["roll call"]
+
+
+def absent(rank: int, group: Group) -> dict[str, str]:
+    """Process 2 comes late to one sum and never to another."""
+    found = {}
+    for name, seconds in (("late", 4.0), ("never", 15.0)):
+        short = dist.new_group(timeout=timedelta(seconds=2))
+        dist.barrier()
+        if rank == 2:
+            time.sleep(seconds)
+        if rank != 2 or name == "late":
+            with pytest.raises(RuntimeError) as error:
+                all_sum(torch.ones(2), short)
+            found[name] = str(error.value)
+        dist.barrier()
+    return found
+
+
+@pytest.mark.slow
+@needs_gloo
+def test_the_error_of_a_sum_names_the_processes_that_do_not_come():
+    first, second, third = together(absent, 3)
+    for rank, found in enumerate((first, second)):
+        assert f"process {rank} waited 2." in found["never"] or f"process {rank} waited 1." in found["never"]
+        assert "processes [2] do not answer" in found["never"]
+        assert "in all_reduce; all answer, and the last one came late" in found["late"]
+    assert "{0: " in third["late"] and ", 2: 0.0}" in third["late"]
 
 
 def test_a_single_process_gets_back_what_it_gave():
@@ -138,6 +175,7 @@ def test_a_single_process_gets_back_what_it_gave():
     for function in (all_sum, all_max, all_cat, from_first):
         assert function(values, None) is values
     assert all_mean({"a": 0.1}, None) == {"a": 0.1}
+    assert (ranks_where(True, None), ranks_where(False, None)) == ([0], [])
     assert (largest(3, None), size_of(None), rank_of(None), seed_of(7, None)) == (3, 1, 0, 7)
     refuse_different("Test", "sizes", (1,), None)
     roll_call(watch_of(None), "start")

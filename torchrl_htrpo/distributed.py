@@ -5,9 +5,11 @@ Every function takes a process group, or None for a single process; it then retu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from time import monotonic
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torchrl_htrpo._errors import refusal
 
 Group = dist.ProcessGroup | None
 Number = TypeVar("Number", int, float)
+ANSWER = timedelta(seconds=10)  # for the answers of the other processes, after an operation failed
 
 
 def rank_of(group: Group) -> int:
@@ -47,7 +50,8 @@ def all_sum_(tensors: Sequence[Tensor], group: Group) -> None:
     if group is None or not tensors:
         return
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat, group=group)
+    with _explained(group, "all_reduce"):
+        dist.all_reduce(flat, group=group)
     for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
@@ -57,13 +61,15 @@ def all_cat(values: Tensor, group: Group) -> Tensor:
     if group is None:
         return values
     counts = [torch.zeros(1, dtype=torch.long, device=values.device) for _ in range(size_of(group))]
-    dist.all_gather(counts, torch.full_like(counts[0], len(values)), group=group)
+    with _explained(group, "all_gather"):
+        dist.all_gather(counts, torch.full_like(counts[0], len(values)), group=group)
     sizes = [int(count) for count in counts]
     dtype = torch.uint8 if values.dtype is torch.bool else values.dtype
     padded = values.new_zeros((max(sizes), *values.shape[1:]), dtype=dtype)
     padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded, group=group)
+    with _explained(group, "all_gather"):
+        dist.all_gather(parts, padded, group=group)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).to(values.dtype)
 
 
@@ -73,8 +79,24 @@ def from_first(values: Tensor, group: Group) -> Tensor:
         return values
     sent = values.to(torch.uint8) if values.dtype is torch.bool else values.clone()
     sent = sent.contiguous()
-    dist.broadcast(sent, group=group, group_src=0)
+    with _explained(group, "broadcast"):
+        dist.broadcast(sent, group=group, group_src=0)
     return sent.to(values.dtype)
+
+
+def to_first(item: Any, group: dist.ProcessGroup) -> list[Any]:
+    """Objects of all processes, on the first process; an empty list on the others."""
+    found: list[Any] | None = [None] * size_of(group) if rank_of(group) == 0 else None
+    with _explained(group, "gather"):
+        dist.gather_object(item, found, group=group, group_dst=0)
+    return found or []
+
+
+def ranks_where(flag: bool, group: Group) -> list[int]:
+    """The numbers of the processes where a flag is true."""
+    if group is None:
+        return [0] if flag else []
+    return all_cat(torch.tensor([flag], device=device_of(group)), group).nonzero().flatten().tolist()
 
 
 def all_mean(figures: Mapping[str, float], group: Group) -> dict[str, float]:
@@ -146,5 +168,36 @@ def _reduced(values: Tensor, group: Group, operation: dist.ReduceOp.RedOpType) -
     if group is None:
         return values
     out = values.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(out, operation, group=group)
+    with _explained(group, "all_reduce"):
+        dist.all_reduce(out, operation, group=group)
     return out
+
+
+@contextmanager
+def _explained(group: dist.ProcessGroup, operation: str) -> Iterator[None]:
+    """Say in the error of a failed operation which processes are missing. Costs nothing while none fails."""
+    began = monotonic()
+    try:
+        yield
+    except RuntimeError as error:
+        waited = monotonic() - began
+        told = f"process {rank_of(group)} waited {waited:.1f} s in {operation}; {_answers(group, waited)}: {error}"
+        raise RuntimeError(told) from error
+
+
+def _answers(group: dist.ProcessGroup, waited: float) -> str:
+    """Tell the others through the store how long this process waited; say what they tell."""
+    keys = [f"torchrl_htrpo/waited/{rank}" for rank in range(size_of(group))]
+    try:
+        store = group.get_group_store()
+        store.set(keys[rank_of(group)], f"{waited:.1f}")
+        with suppress(RuntimeError):  # not all answer
+            store.wait(keys, ANSWER)
+        there = [store.check([key]) for key in keys]
+        times = {rank: float(store.get(key)) for rank, key in enumerate(keys) if there[rank]}
+    except RuntimeError as error:
+        return f"the store of the group does not answer ({error})"
+    missing = [rank for rank in range(size_of(group)) if not there[rank]]
+    if missing:
+        return f"processes {missing} do not answer"
+    return f"all answer, and the last one came late: seconds waited by process {times}"

@@ -68,22 +68,41 @@ def test_two_processes_write_one_run_and_resume_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "told"), [("raises", "KeyError"), ("is killed", "Signal 9"), ("hangs", "waited after 'collect'")]
 )
-def test_a_process_that_fails_stops_all_and_is_named(fault, told, tmp_path):
-    target = "env._target_=tests.recipes.torchrun_faults.FaultyBitFlipEnv"
-    began = time.monotonic()
-    ended = torchrun(
-        target,
-        f"+env.fault={fault}",
-        "process_timeout=10",
-        f"hydra.run.dir={tmp_path}/run",
-        "total_steps=6400",
-        folder=tmp_path,
-    )
-    assert ended.returncode != 0
+def test_a_process_that_fails_while_it_collects_stops_all_and_is_named(fault, told, tmp_path):
+    ended = faulty("env._target_=tests.recipes.torchrun_faults.FaultyBitFlipEnv", f"+env.fault={fault}", tmp_path)
     assert told in ended.stderr
     assert "[Rank 1]" in ended.stderr or "rank      : 1" in ended.stderr or "Rank 1 failed" in ended.stderr
+
+
+@pytest.mark.slow
+@needs_gloo
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("raises", "KeyError"),
+        ("is killed", "Signal 9"),
+        ("hangs", "processes [1] do not answer"),
+        ("is stopped", "processes [1] do not answer"),
+        ("diverges", "NaN or inf from processes [1]"),
+    ],
+)
+def test_a_process_that_fails_in_an_update_stops_all_and_is_named(fault, told, tmp_path):
+    target = "advantage._target_=tests.recipes.torchrun_faults.FaultyTD0"
+    ended = faulty(target, f"+advantage.fault={fault}", tmp_path)
+    assert told in ended.stderr
+    if fault in ("raises", "is killed"):
+        assert "rank      : 1" in ended.stderr
+
+
+def faulty(target: str, fault: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a run with a fault says; it ends within the timeout, and leaves no process."""
+    began = time.monotonic()
+    run_dir = f"hydra.run.dir={folder}/run"
+    ended = torchrun(target, fault, "process_timeout=10", run_dir, "total_steps=6400", folder=folder)
+    assert ended.returncode != 0
     assert time.monotonic() - began < 120
-    assert processes_that_name(str(tmp_path)) == []
+    assert processes_that_name(str(folder)) == []
+    return ended
 
 
 @pytest.mark.slow

@@ -11,6 +11,6 @@ from torchrl_htrpo.trainers import descend
 
 def test_a_gradient_that_is_not_finite_stops_before_the_parameters():
     weight = nn.Parameter(torch.ones(2))
-    with pytest.raises(RuntimeError, match="non-finite"):
+    with pytest.raises(RuntimeError, match="descend: gradients must be finite"):
         descend(torch.optim.SGD([weight], lr=1.0), (weight * torch.nan).sum())
     assert torch.equal(weight, torch.ones(2))

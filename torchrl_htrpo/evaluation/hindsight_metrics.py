@@ -90,8 +90,8 @@ class HindsightMetrics:
 
     def report(self, sums: TensorDictBase, status: Enum | None = None) -> dict[str, float]:
         """Compute the metrics from :meth:`sums` of a batch; see :meth:`__call__`."""
-        added = {name: all_sum(sums[name], self.process_group) for name in _OF_A_PROCESS}
-        sums = sums.copy().update(added)
+        own = torch.stack([sums[name].double() for name in _OF_A_PROCESS])
+        sums = sums.copy().update(dict(zip(_OF_A_PROCESS, all_sum(own, self.process_group), strict=True)))
         figures = {
             "ess": torch.where(sums["squares"] > 0, sums["weight"].square() / sums["squares"], 0),
             "live_share": sums["live"] / sums["rows"],

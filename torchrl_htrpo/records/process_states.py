@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch.distributed as dist
 from torchrl.checkpoint import GlobalRNGState
 
-from torchrl_htrpo.distributed import Group, rank_of, size_of
+from torchrl_htrpo.distributed import Group, rank_of, to_first
 from torchrl_htrpo.records.checkpoints import OF_A_PROCESS
 
 
@@ -31,9 +31,8 @@ class ProcessStates:
 
     def gather(self) -> None:
         """Bring the states to the first process, which saves them. All processes must call this."""
-        found: list[Any] | None = [None] * size_of(self.group) if rank_of(self.group) == 0 else None
-        dist.gather_object(self.component.state_dict(), found, group=self.group, group_dst=0)
-        self.states = {str(rank): state for rank, state in enumerate(found or [])}
+        found = to_first(self.component.state_dict(), self.group)
+        self.states = {str(rank): state for rank, state in enumerate(found)}
 
     def state_dict(self) -> dict[str, Any]:
         """Get the states that the last :meth:`gather` brought, by process."""

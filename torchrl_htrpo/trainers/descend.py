@@ -6,9 +6,10 @@ from math import inf
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import get_total_norm
 
-from torchrl_htrpo.distributed import Group, all_sum_
+from torchrl_htrpo._errors import refusal
+from torchrl_htrpo.distributed import Group, all_sum_, ranks_where
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group = None) -> None:
@@ -28,6 +29,10 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, process_group: Group
     optimizer.zero_grad()
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    all_sum_([parameter.grad for parameter in parameters if parameter.grad is not None], process_group)
-    clip_grad_norm_(parameters, inf, error_if_nonfinite=True)  # an infinite bound: only compute the norm and check it
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    finite = bool(get_total_norm(gradients, inf).isfinite())
+    all_sum_(gradients, process_group)
+    if not get_total_norm(gradients, inf).isfinite():
+        where = f" from processes {ranks_where(not finite, process_group)}" if process_group else ""
+        raise RuntimeError(refusal("descend", "gradients", "finite", f"NaN or inf{where}"))
     optimizer.step()
