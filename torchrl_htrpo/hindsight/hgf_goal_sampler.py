@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torchrl_htrpo._errors import choice, count, number
+from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.hindsight.functional import filter_goals, goal_scale, in_box
 from torchrl_htrpo.hindsight.goal_sampler import SharedGoalSampler
 
@@ -66,12 +67,15 @@ class HGFGoalSampler(SharedGoalSampler):
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`SharedGoalSampler.choose`."""
         scale = goal_scale(goals) if self.distance == "density" else torch.ones_like(goals[0])
+        inside = self.region(candidates, goals)
+        # The distances of all candidates to all original goals matter only where no candidate lies in the region.
+        near = goals[:1] if may_wait(goals.device) and (valid & inside).any() else goals
         index, exists = filter_goals(
             candidates,
             valid,
-            goals,
+            near,
             min(self.num_goals, len(candidates)),
-            in_region=self.region(candidates, goals),
+            in_region=inside,
             scale=scale,
             resolution=self.resolution,
             generator=self.generator,
