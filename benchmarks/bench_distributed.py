@@ -37,6 +37,7 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 from push_batch import machine
+from torch import Tensor
 from torch.multiprocessing import spawn
 
 from torchrl_htrpo import HTRPOTrainer, TrustRegionOptimizer, make_actor, make_critic
@@ -101,6 +102,11 @@ class Network:
         return factor * (depth * self.latency + (processes - 1) / processes * size / self.bandwidth)
 
 
+def everywhere(candidates: Tensor, originals: Tensor) -> Tensor:
+    """A region of all candidates, so that there are as many goals, and so rows, in every case."""
+    return torch.ones(len(candidates), dtype=torch.bool)
+
+
 def make_trainer(group: Group, worlds: int) -> HTRPOTrainer:
     """A trainer with ``worlds`` environments in this process and the budgets of its share."""
     torch.manual_seed(0)
@@ -109,7 +115,7 @@ def make_trainer(group: Group, worlds: int) -> HTRPOTrainer:
     actor = make_actor(GaussianHead(2), env, HIDDEN, encoder=encoder)
     critic = make_critic(env, HIDDEN, encoder=encoder)
     rows = ROWS * worlds * size_of(group) // WORLDS
-    goals = HGFGoalSampler(GOALS, process_group=group)
+    goals = HGFGoalSampler(GOALS, region=everywhere, process_group=group)
     torch.manual_seed(seed_of(0, group))
     return HTRPOTrainer(
         env,

@@ -8,6 +8,7 @@ import torch
 from tests import oracles
 from tests.cases import trajectories
 from tests.hindsight.test_goal_sampler import chosen, rows
+from torchrl_htrpo.checks import set_checks
 from torchrl_htrpo.hindsight import HGFGoalSampler
 
 
@@ -89,3 +90,14 @@ def test_float32_and_float64_choose_the_same_goals():
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         HGFGoalSampler(**kwargs)
+
+
+@pytest.mark.parametrize("distance", ["density", "euclidean"])
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_the_choice_does_not_depend_on_checks(distance, shift):
+    batch, draws = continuous(shift=shift), []
+    for mode in ("sync", "off"):
+        with set_checks(mode):
+            sampler = HGFGoalSampler(5, distance=distance, generator=torch.Generator().manual_seed(3))
+            draws.append(chosen(sampler(batch)))
+    assert torch.equal(*draws)

@@ -74,6 +74,12 @@ def test_only_what_is_asked_for_is_run():
     assert [(job.task, job.system) for job in found] == [("fetch_push", "hpg"), ("fetch_push", "trpo")]
 
 
+def test_a_system_with_several_processes_is_started_by_torchrun():
+    one, two = jobs("entry=processes", "seeds=1", "only_tasks=[bits_16]")
+    assert two.settings == [*one.settings, "processes=2"] and not one.launcher
+    assert two.launcher == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
 def test_every_number_of_the_paper_stands_beside_a_run_of_its_entry():
     for name in ENTRIES:
         cfg = entry(f"entry={name}").entry
