@@ -95,12 +95,11 @@ def test_a_process_that_fails_in_an_update_stops_all_and_is_named(fault, told, t
 
 
 def faulty(target: str, fault: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What a run with a fault says; it ends within the timeout, and leaves no process."""
-    began = time.monotonic()
+    """What a run with a fault says; it ends within two minutes of the fault, and leaves no process."""
     run_dir = f"hydra.run.dir={folder}/run"
     ended = torchrun(target, fault, "process_timeout=10", run_dir, "total_steps=6400", folder=folder)
     assert ended.returncode != 0
-    assert time.monotonic() - began < 120
+    assert time.time() - (folder / "fault").stat().st_mtime < 120
     assert processes_that_name(str(folder)) == []
     return ended
 

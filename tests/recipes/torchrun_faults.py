@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from tensordict import TensorDictBase
@@ -38,6 +39,7 @@ class FaultyBitFlipEnv(BitFlipEnv):
     def move(self, position: Tensor, action: Tensor) -> Tensor:
         self.steps += 1
         if self.steps == 10 and os.environ.get("RANK") == "1" and not torch.is_inference_mode_enabled():
+            Path("fault").touch()
             FAULTS[self.fault]()
         return super().move(position, action)
 
@@ -58,6 +60,8 @@ class FaultyTD0(TD0Estimator):
         found = super().forward(tensordict, **kwargs)
         self.updates += 1
         if self.updates == 3 and os.environ.get("RANK") == "1":
+            time.sleep(1)  # the others come to the sum meanwhile
+            Path("fault").touch()
             if self.fault == "diverges":
                 found["value_target"].fill_(torch.nan)
             else:
