@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import lzma
+import shutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from torchrl_htrpo._errors import refusal
 from torchrl_htrpo.records.checkpoints import intact_checkpoint, stored_checkpoints
 from torchrl_htrpo.records.disk import replace_file
 
@@ -47,15 +50,36 @@ def restore_run(archive: Path, folder: Path) -> bool:
 
     Returns:
         Whether it was unpacked.
+
+    Raises:
+        ValueError: if the archive is damaged.
     """
     if not archive.exists():
         return False
-    with tarfile.open(archive, "r:xz") as files:
-        kept = max(name.split("/")[1] for name in files.getnames() if name.startswith("checkpoints/checkpoint-"))
-        if any(path.name >= kept for path in stored_checkpoints(folder)):
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".restored-") as place:
+        draft = Path(place)
+        try:
+            with tarfile.open(archive, "r:xz") as files:
+                files.extractall(draft, filter="data")
+            kept = intact_checkpoint(draft)
+        except (tarfile.TarError, lzma.LZMAError, EOFError, FileNotFoundError, ValueError) as error:
+            expected = "an archive as it was written (remove it to start the run again)"
+            raise ValueError(refusal("restore_run", str(archive), expected, repr(error))) from error
+        if any(path.name >= kept.name for path in stored_checkpoints(folder)):
             return False
-        files.extractall(folder, filter="data")
+        _move(draft / "logs", folder / "logs")
+        (draft / "run.json").replace(folder / "run.json")
+        # The checkpoint comes last: without it, a restore that was cut short is done again.
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        kept.rename(folder / "checkpoints" / kept.name)
     return True
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.exists():
+        shutil.rmtree(target)
+    source.rename(target)
 
 
 def _pack(folder: Path, checkpoint: Path) -> bytes:

@@ -53,8 +53,7 @@ class Runner:
                     if stop or (self.minutes is not None and time.monotonic() - begun >= 60 * self.minutes):
                         self._stop(waiting)
                     while waiting and len(self._running) < at_once:
-                        job = waiting.popleft()
-                        self._running[job] = job.start(self.archives)
+                        self._start(waiting.popleft())
                     self._collect()
                     if time.monotonic() - looked > WATCH:
                         looked = time.monotonic()
@@ -74,6 +73,13 @@ class Runner:
             waiting.clear()
             for process in self._running.values():
                 process.send_signal(signal.SIGTERM)
+
+    def _start(self, job: Job) -> None:
+        try:
+            self._running[job] = job.start(self.archives)
+        except ValueError as error:  # its archive is damaged
+            self.failed.append(job)
+            print(f"FAILED {job}: {error}", flush=True)
 
     def _collect(self) -> None:
         for job, process in list(self._running.items()):

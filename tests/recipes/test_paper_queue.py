@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import ModuleType
@@ -151,6 +153,48 @@ def test_an_archive_does_not_replace_a_newer_checkpoint_and_one_that_is_too_larg
     assert not kept.restore_run(tmp_path / "a.tar.xz", tmp_path / "other")  # as new
     monkeypatch.setattr(kept, "LIMIT", 100)
     assert "are more than" in kept.keep_run(run, tmp_path / "b.tar.xz") and not (tmp_path / "b.tar.xz").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another file", "without a checkpoint", "leads outside"])
+def test_a_damaged_archive_is_named_and_changes_nothing(damage, tmp_path):
+    kept, archive = module("kept"), tmp_path / "a.tar.xz"
+    _checkpoint(tmp_path / "run", 64)
+    assert kept.keep_run(tmp_path / "run", archive) is None
+    content, other = archive.read_bytes(), io.BytesIO()
+    with tarfile.open(fileobj=other, mode="w:xz") as files:
+        files.add(tmp_path / "run" / "run.json", "../outside" if damage == "leads outside" else "run.json")
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    told = {"cut": content[:middle], "flipped": flipped, "empty": b"", "another file": b"PK"}
+    archive.write_bytes(told.get(damage, other.getvalue()))
+    with pytest.raises(ValueError, match=r"restore_run: .*a.tar.xz must be an archive as it was written \(remove it"):
+        kept.restore_run(archive, tmp_path / "other")
+    assert not list((tmp_path / "other").iterdir()) and not (tmp_path / "outside").exists()
+
+
+def test_a_damaged_archive_stops_no_other_run(tmp_path, capsys):
+    found = jobs("entry=figure_4", *tiny(128, f"runs={tmp_path}"))
+    archive = found[0].archive(tmp_path / "kept")
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"damaged")
+    runner = module("runner").Runner(at_once=1, archives=tmp_path / "kept")
+    assert runner(found) == 1 and runner.failed == found
+    assert "must be an archive as it was written" in capsys.readouterr().out
+
+
+def test_a_restore_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
+    kept, archive, folder = module("kept"), tmp_path / "a.tar.xz", tmp_path / "other"
+    _checkpoint(tmp_path / "run", 64)
+    assert kept.keep_run(tmp_path / "run", archive) is None
+    for step in ("extractall", "rename", "replace"):
+        owner = tarfile.TarFile if step == "extractall" else Path
+        with monkeypatch.context() as killed:
+            killed.setattr(owner, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                kept.restore_run(archive, folder)
+        assert not list(folder.glob("checkpoints/*"))
+    assert kept.restore_run(archive, folder)
+    assert (folder / "logs" / "scalars" / "a.csv").read_text() == "1,2.0\n"
 
 
 def _checkpoint(run: Path, step: int) -> None:
