@@ -41,6 +41,7 @@ def calls(kind: str) -> dict[str, tuple[Call, TensorDictBase]]:
         "CumulativeGoalRatio": hindsight.CumulativeGoalRatio(actor),
         "StateValue": objectives.StateValue(critic),
         "GoalVTrace": objectives.GoalVTrace(),
+        "CenterAdvantage": objectives.CenterAdvantage(),
         "RowSampler": batch.RowSampler(num_rows=8),
     }
     found["HindsightReplay"] = hindsight.HindsightReplay(task, 8), samplers["FutureGoalSampler"](raw)

@@ -107,3 +107,17 @@ def count(owner: object, name: str, value: int, least: int = 1) -> int:
     if not isinstance(value, Integral) or value < least:
         raise ValueError(refusal(owner, name, expected, value))
     return value
+
+
+def counts(owner: object, name: str, values: Iterable[int]) -> list[int]:
+    """Check several positive integers, such as the sizes of layers; return them."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(refusal(owner, name, "a list of positive integers", values))
+    return [count(owner, name, value) for value in values]
+
+
+def flag(owner: object, name: str, value: bool) -> bool:
+    """Check a switch, which 2, ``"no"`` and None are not; return it."""
+    if not isinstance(value, bool):
+        raise TypeError(refusal(owner, name, "True or False", value))
+    return value

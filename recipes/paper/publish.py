@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from torchrl_htrpo.evaluation import evaluate
 from torchrl_htrpo.evaluation.video import record_frames, write_gif
 from torchrl_htrpo.recipes.evaluate import configuration_of, load_policy
+from torchrl_htrpo.recipes.settings import lasting
 from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.records.checkpoints import intact_checkpoint
 from torchrl_htrpo.records.sealed import SealedCheckpoint
@@ -42,7 +43,8 @@ def publish(run: Path, to: Path, *, command: str, episodes: int, seed: int) -> d
     trained = configuration_of(run, "cpu")
     record = json.loads((run / "run.json").read_text())
     actor, checkpoint = load_policy(run), intact_checkpoint(run, best=True)
-    kept = SealedCheckpoint(actor=actor).save(to / "checkpoints" / checkpoint.name)
+    metadata = {"config": lasting(trained)}
+    kept = SealedCheckpoint(actor=actor).save(to / "checkpoints" / checkpoint.name, metadata=metadata)
     steps = int(checkpoint.name.rpartition("-")[2])
     card = {
         "command": command,

@@ -88,3 +88,24 @@ def test_a_damaged_checkpoint_is_not_loaded(made, tmp_path):
         file.write_bytes(file.read_bytes()[:-1] + b"\xff")
     with pytest.raises(DamagedCheckpoint, match=r"tensors.safetensors was changed"):
         load_policy(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_bits", 5), ("seed", 1)])
+def test_a_changed_configuration_is_noticed(key, value, made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    record = json.loads((folder / "run.json").read_text())
+    place = record["config"]["env"] if key in record["config"]["env"] else record["config"]
+    place[key] = value
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"run.json must be the configuration of checkpoint-.*{key}: .* {value} here"):
+        load_policy(folder)
+
+
+def test_what_may_change_when_a_run_resumes_may_change_here(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"] |= {"final_episodes": 7, "device": "meta"}
+    (folder / "run.json").write_text(json.dumps(record))
+    load_policy(folder)

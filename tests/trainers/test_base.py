@@ -55,7 +55,7 @@ def test_an_unknown_hook_is_refused_with_the_choices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("batch_steps", "said"), [(0, "from 1 to total_steps = 50, got 0"), (64, "from 1 to total_steps = 50, got 64")]
+    ("batch_steps", "said"), [(0, "a positive integer, got 0"), (64, "from 1 to total_steps = 50, got 64")]
 )
 def test_a_batch_that_does_not_fit_the_budget_is_refused(batch_steps, said, tmp_path):
     with pytest.raises(ValueError, match=f"batch_steps must be {said}"):

@@ -83,7 +83,12 @@ def test_more_workers_than_cpus_are_refused(cluster):
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"num_workers": 0}, "num_workers"), ({"batch_steps": 63}, "batch_steps"), ({"restarts": -1}, "restarts")],
+    [
+        ({"num_workers": 0}, "num_workers"),
+        *(({"batch_steps": value}, "batch_steps") for value in (63, 0, -2, float("nan"))),
+        ({"restarts": -1}, "restarts"),
+        ({"timeout": float("nan")}, "timeout"),
+    ],
 )
 def test_bad_arguments_are_refused(settings, named):
     with pytest.raises(ValueError, match=f"RayWorkers: {named} must be"):

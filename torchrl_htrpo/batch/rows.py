@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.checks import may_wait
 
 RowFn = Callable[[TensorDictBase], Tensor]
@@ -34,6 +35,7 @@ def map_rows(fn: RowFn, tensordict: TensorDictBase, mask: Tensor, chunk_size: in
         >>> map_rows(lambda rows: rows["x"] ** 2, td, td["x"] > 1, chunk_size=1)
         tensor([0., 0., 4., 9.])
     """
+    count("map_rows", "chunk_size", chunk_size)
     if not may_wait(mask.device):
         return torch.where(mask, _map_all(fn, tensordict, mask.device, chunk_size), 0)
     index = mask.nonzero(as_tuple=True)

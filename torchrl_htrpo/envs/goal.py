@@ -12,7 +12,7 @@ from tensordict import NestedKey, TensorDictBase, unravel_key
 from torch import Tensor
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import choice, number, refusal
+from torchrl_htrpo._errors import choice, flag, number, refusal
 from torchrl_htrpo.envs.env_reward import EnvReward, compute_reward_of, success_of
 
 RewardName = Literal["sparse", "paper_code", "her", "dense"]
@@ -105,6 +105,7 @@ class GoalTask:
 
     def __post_init__(self) -> None:
         number(self, "success_reward", self.success_reward, 0, above=True)
+        flag(self, "ends_at_success", self.ends_at_success)
         choice(self, "aim", self.aim, get_args(Aim))
         if not callable(self.reward) and self.reward not in _PRESETS:
             raise ValueError(refusal(self, "reward", "a preset or a callable", self.reward, _PRESETS))

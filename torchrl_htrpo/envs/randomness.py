@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
+
+
+def first_seed(owner: object, seed: int | None) -> int:
+    """The seed of an environment, or one from torch's global generator if none is given.
+
+    Raises:
+        ValueError: if it is negative or not whole.
+    """
+    return int(torch.empty((), dtype=torch.int64).random_()) if seed is None else count(owner, "seed", seed, 0)
 
 
 class GeneratorState:

@@ -11,6 +11,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 
+from torchrl_htrpo._errors import count
 from torchrl_htrpo.batch.mask import beyond_end
 from torchrl_htrpo.distributed import Group, all_mean, size_of
 from torchrl_htrpo.envs.goal import GoalTask, first
@@ -70,6 +71,8 @@ def collect_episodes(
         KeyError: if the policy does not write the environment's action.
         ValueError: if its actions do not fit the environment (:func:`~torchrl_htrpo.modules.check_actor`).
     """
+    for name, value in (("episodes", episodes), ("horizon", horizon)):
+        count("evaluate", name, value)
     check_actor(actor, env)
     rounds = -(-episodes // env.batch_size.numel())
     with torch.no_grad(), set_exploration_type(exploration):
@@ -125,10 +128,10 @@ def evaluate(
         return summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
     randomness = EnvRandomness(env)
     before = randomness.state_dict()
-    env.set_seed(seed)
+    env.set_seed(count("evaluate", "seed", seed, 0))
     with torch.random.fork_rng():
         torch.manual_seed(
-            int(np.random.SeedSequence([seed % 2**64, 1]).generate_state(1)[0])
+            int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         )  # a generator of its own, independent of the environment's
         found = summarize(collect_episodes(env, actor, episodes, horizon, exploration=exploration), task)
     randomness.load_state_dict(before)

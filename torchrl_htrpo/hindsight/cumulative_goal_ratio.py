@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl import torchrl_logger
 from torchrl.envs import ExplorationType, set_exploration_type
 
-from torchrl_htrpo._errors import choice, count, number, refusal, require_shape
+from torchrl_htrpo._errors import choice, count, flag, number, refusal, require_shape
 from torchrl_htrpo.batch.mask import validity
 from torchrl_htrpo.batch.rows import by_goal, map_rows
 from torchrl_htrpo.batch.transform import BatchTransform
@@ -105,6 +105,8 @@ class CumulativeGoalRatio(BatchTransform):
         check_log_prob(self, actor)
         choice(self, "normalization", normalization, get_args(Normalization))
         choice(self, "finished", finished, get_args(Finished))
+        flag(self, "weighted", weighted)
+        flag(self, "per_decision", per_decision)
         number(self, "gamma", gamma)
         count(self, "chunk_size", chunk_size)
         if window is not None:

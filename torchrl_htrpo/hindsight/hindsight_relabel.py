@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase, unravel_key
 from torch import Tensor
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import flag, refusal
 from torchrl_htrpo.batch.mask import MASK_KEY, last_steps
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
@@ -60,7 +60,7 @@ class HindsightRelabel(BatchTransform):
             in_keys=[HINDSIGHT_GOAL, task.desired_goal, task.achieved_goal, task.next_achieved_goal, *_ENDS],
             out_keys=["original_goal", task.desired_goal, task.next_desired_goal, ("next", "reward"), MASK_KEY],
         )
-        self.task, self.time_limit_terminates = task, time_limit_terminates
+        self.task, self.time_limit_terminates = task, flag(self, "time_limit_terminates", time_limit_terminates)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Relabel a batch of trajectories that carries hindsight goals."""
@@ -101,8 +101,8 @@ class HindsightRelabel(BatchTransform):
         reward = self.task.compute_reward(out)
         self._refuse_non_finite(("next", "reward"), reward, live)
         out.set(("next", "reward"), torch.where(live.unsqueeze(-1), reward, 0))
-        for name, flag in (("terminated", terminated), ("truncated", truncated), ("done", terminated | truncated)):
-            out.set(unravel_key(("next", name)), flag.unsqueeze(-1))
+        for name, ends in (("terminated", terminated), ("truncated", truncated), ("done", terminated | truncated)):
+            out.set(unravel_key(("next", name)), ends.unsqueeze(-1))
         return out.set(MASK_KEY, live)
 
     def _ends(self, out: TensorDictBase, valid: Tensor) -> tuple[Tensor, Tensor]:

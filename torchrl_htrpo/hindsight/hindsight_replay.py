@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import count, flag, number, refusal
 from torchrl_htrpo.batch.rows import unravel
 from torchrl_htrpo.batch.transform import HINDSIGHT_GOAL, HINDSIGHT_GOAL_MASK, BatchTransform
 from torchrl_htrpo.checks import may_wait
@@ -68,6 +68,7 @@ class HindsightReplay(BatchTransform):
     ) -> None:
         count(self, "num_rows", num_rows)
         number(self, "share", share, 0, 1)
+        flag(self, "success_terminates", success_terminates)
         super().__init__(
             in_keys=[HINDSIGHT_GOAL, task.desired_goal, task.next_achieved_goal, _TERMINATED, _TRUNCATED],
             out_keys=[

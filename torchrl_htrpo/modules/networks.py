@@ -13,7 +13,7 @@ from torchrl.data import Categorical, Composite, MultiCategorical, TensorSpec
 from torchrl.envs import EnvBase
 from torchrl.modules import MLP, ValueOperator
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, counts, number, refusal
 from torchrl_htrpo.modules.activation import Tanh
 from torchrl_htrpo.modules.heads.base import PolicyHead
 from torchrl_htrpo.modules.normalizer import GoalNormalizer
@@ -61,6 +61,8 @@ def orthogonal_(layers: nn.Module, gain: float = 2**0.5, last_gain: float = 1.0)
         >>> torch.allclose(layer.weight @ layer.weight.T, 4 * torch.eye(3), atol=1e-5)
         True
     """
+    number("orthogonal_", "gain", gain, 0)
+    number("orthogonal_", "last_gain", last_gain, 0)
     weighted = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     for module in weighted:
         nn.init.orthogonal_(module.weight, last_gain if module is weighted[-1] else gain)
@@ -114,16 +116,17 @@ def make_normalizer(env: EnvBase, clip: float | None = 5.0) -> GoalNormalizer:
     return GoalNormalizer(observation, goal, clip=clip)
 
 
-def _size(source: int | EnvBase, in_keys: Sequence[NestedKey], encoder: nn.Module | None) -> int:
+def _size(owner: str, source: int | EnvBase, in_keys: Sequence[NestedKey], encoder: nn.Module | None) -> int:
     """Features of a network's inputs."""
-    if isinstance(source, int):
-        return source
+    if not isinstance(source, EnvBase):
+        return count(owner, "input_size", source)
     joined: int | None = getattr(encoder, "num_features", None)
     return sum(source.observation_spec[key].shape[-1] for key in in_keys) if joined is None else joined
 
 
-def _mlp(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:
-    return MLP(input_size, output_size, num_cells=list(hidden_sizes), activation_class=Tanh)
+def _mlp(owner: str, input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> MLP:
+    sizes = counts(owner, "hidden_sizes", hidden_sizes)
+    return MLP(input_size, output_size, num_cells=sizes, activation_class=Tanh)
 
 
 def make_actor(
@@ -165,7 +168,8 @@ def make_actor(
         if not isinstance(input_size, EnvBase):
             raise TypeError(refusal("make_actor", "input_size", "an environment with a class of heads", input_size))
         head = head(action_features(input_size.action_spec))
-    mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), head.num_features, hidden_sizes), last_gain=0.1)
+    size = _size("make_actor", input_size, in_keys, encoder)
+    mlp = orthogonal_(_mlp("make_actor", size, head.num_features, hidden_sizes), last_gain=0.1)
     network = GoalNetwork(nn.Sequential(mlp, head), encoder or Join())
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=list(in_keys), out_keys=list(head.param_keys)), head.action_module(action_key)
@@ -196,5 +200,6 @@ def make_critic(
         >>> critic(torch.zeros(2, 10), torch.zeros(2, 3)).shape
         torch.Size([2, 1])
     """
-    mlp = orthogonal_(_mlp(_size(input_size, in_keys, encoder), 1, hidden_sizes))
+    size = _size("make_critic", input_size, in_keys, encoder)
+    mlp = orthogonal_(_mlp("make_critic", size, 1, hidden_sizes))
     return ValueOperator(GoalNetwork(mlp, encoder or Join()), in_keys=list(in_keys))

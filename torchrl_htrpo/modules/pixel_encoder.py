@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import count, counts, refusal
 from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.modules.normalizer import RunningNormalizer
 
@@ -44,6 +44,7 @@ class PixelGoalEncoder(nn.Module):
         goal_normalizer: RunningNormalizer | None = None,
     ) -> None:
         count(self, "goal_size", goal_size)
+        counts(self, "shape", shape)
         super().__init__()
         self.trunk, self.goal = trunk, goal_normalizer or nn.Identity()
         with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 
-from torchrl_htrpo._errors import require
+from torchrl_htrpo._errors import require, require_shape
 from torchrl_htrpo.batch.rows import by_goal
 from torchrl_htrpo.distributed import Group, all_sum
 
@@ -26,6 +26,7 @@ class CenterAdvantage(TensorDictModuleBase):
 
     Raises:
         KeyError: if an entry is missing.
+        ValueError: if one has another shape.
 
     Example:
         >>> from tensordict import TensorDict
@@ -44,6 +45,8 @@ class CenterAdvantage(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Center the advantages of a relabelled batch ``[G, *B, T]``."""
         advantage, weight = require(self, tensordict, "advantage", self.weight)
+        require_shape(self, tensordict, [1], "advantage")
+        require_shape(self, tensordict, [], self.weight)
         value, weight = by_goal(advantage.squeeze(-1)), by_goal(weight)
         total = all_sum(weight.sum(1, keepdim=True), self.process_group)
         mean = all_sum((weight * value).sum(1, keepdim=True), self.process_group)

@@ -12,12 +12,14 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from torch import Tensor
 from torchrl.objectives import LossModule, distance_loss
 
-from torchrl_htrpo._errors import count, refusal, require, require_shape
+from torchrl_htrpo._errors import choice, count, refusal, require, require_shape
 from torchrl_htrpo.batch.weights import row_weights
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.objectives.divergence import DivergenceLoss, QKLLoss
 from torchrl_htrpo.optim.problem import TrustRegionProblem
+
+_CRITIC_LOSSES = ("l2", "l1", "smooth_l1")
 
 
 class TrustRegionObjective(LossModule):
@@ -80,6 +82,7 @@ class TrustRegionObjective(LossModule):
         chunk_size: int = 8192,
     ) -> None:
         super().__init__()
+        choice(self, "loss_critic_type", loss_critic_type, _CRITIC_LOSSES)
         self.loss_critic_type, self.chunk_size = loss_critic_type, count(self, "chunk_size", chunk_size)
         self.divergence = divergence(actor_network)
         if critic_network is None:

@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from torchrl_htrpo._errors import count, number
+from torchrl_htrpo._errors import count, flag, number
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.optim.gauss_newton.curvature import LinearOperator
 from torchrl_htrpo.optim.vectors import axpy, dot
@@ -63,6 +63,7 @@ class ConjugateGradient:
     def __post_init__(self) -> None:
         count(self, "max_iterations", self.max_iterations)
         number(self, "tolerance", self.tolerance, 0)
+        flag(self, "relative", self.relative)
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from tensordict import TensorDictBase, is_tensor_collection
 
-from torchrl_htrpo._errors import choice, count, number, refusal
+from torchrl_htrpo._errors import choice, count, flag, number, refusal
 from torchrl_htrpo.optim.conjugate_gradient import CGSolution, ConjugateGradient
 from torchrl_htrpo.optim.gauss_newton.curvature import curvature_operator
 from torchrl_htrpo.optim.gauss_newton.row_store import RowStore
@@ -80,7 +80,11 @@ class TrustRegionOptimizer:
         number(self, "damping", damping, 0)
         choice(self, "damping_mode", damping_mode, get_args(DampingMode))
         self.params, self.max_divergence = params, max_divergence
-        self.damping, self.damping_mode, self.scale_with_damping = damping, damping_mode, scale_with_damping
+        self.damping, self.damping_mode, self.scale_with_damping = (
+            damping,
+            damping_mode,
+            flag(self, "scale_with_damping", scale_with_damping),
+        )
         self.direction, self.search = direction or ConjugateGradient(), search or BacktrackingLineSearch()
         self.store = RowStore(count(self, "cache_bytes", cache_bytes, 0))
 

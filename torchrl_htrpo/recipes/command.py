@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from torchrl_htrpo.recipes import torchrun
 from torchrl_htrpo.recipes.settings import HERConfig, HTRPOConfig, TRPOConfig, lasting, register
+from torchrl_htrpo.recipes.settings.checks import require_booleans
 
 CONF = Path(__file__).parent / "conf"
 SCHEMAS: dict[str, type] = {"htrpo": HTRPOConfig, "her": HERConfig, "trpo": TRPOConfig}
@@ -44,6 +45,8 @@ def run_recipe(name: str, train: Callable[[DictConfig], str], *, together: bool 
         first = torchrun.rank() == 0
         made = first and name in SCHEMAS  # evaluate and play make no folder
         with no_folder_if_refused(Path(HydraConfig.get().runtime.output_dir)) if made else nullcontext():
+            given = OverridesParser.create().parse_overrides(HydraConfig.get().overrides.task)
+            require_booleans(name, cfg, {one.key_or_group: one.value() for one in given})
             result = torchrun.recorded(train)(cfg)
             if made:
                 print(contents(Path(cfg.resume or HydraConfig.get().runtime.output_dir)))  # noqa: T201

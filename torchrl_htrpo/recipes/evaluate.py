@@ -16,15 +16,17 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
+from torchrl.checkpoint import Checkpoint
 from torchrl.envs import EnvBase, ExplorationType
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import flag, refusal
 from torchrl_htrpo.evaluation.rollout import evaluate
 from torchrl_htrpo.evaluation.video import check_drawable, record_gif
 from torchrl_htrpo.recipes import her, htrpo
 from torchrl_htrpo.recipes.command import run_recipe
+from torchrl_htrpo.recipes.settings import lasting
 from torchrl_htrpo.recipes.single_env import make_env
-from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.checkpoints import differences, intact_checkpoint
 from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.records.trusted import load_config
 
@@ -65,7 +67,8 @@ def load_policy(
 
     Raises:
         FileNotFoundError: if there is no run or no checkpoint.
-        ValueError: if the run is not one on a goal task, or names a component that is not trusted.
+        ValueError: if the run is not one on a goal task, names a component that is not trusted, or its ``run.json``
+            differs from the configuration in the checkpoint.
         DamagedCheckpoint: if no checkpoint is as it was written.
     """
     if actor is not None:
@@ -121,12 +124,25 @@ def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> Ten
         actor = TensorDictSequential(encode, agent.policy)
     else:
         actor, _ = htrpo.make_networks(trained, env)
-    return _restore(actor, run, best)
+    return _restore(actor, run, best, trained)
 
 
-def _restore(actor: TensorDictModuleBase, run: Path | str, best: bool) -> TensorDictModuleBase:
-    SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(run), best=best))
+def _restore(
+    actor: TensorDictModuleBase, run: Path | str, best: bool, trained: DictConfig | None = None
+) -> TensorDictModuleBase:
+    checkpoint = intact_checkpoint(Path(run), best=flag("load_policy", "best", best))
+    if trained is not None:
+        _refuse_changed(trained, checkpoint)
+    SealedCheckpoint(actor=actor).load(checkpoint)
     return actor
+
+
+def _refuse_changed(trained: DictConfig, checkpoint: Path) -> None:
+    """Raise if ``run.json``, which has no checksum, tells another configuration than the checkpoint, which has one."""
+    here, there = lasting(trained), Checkpoint.manifest(checkpoint)["metadata"].get("config")
+    if there and (found := differences(there | {"device": here["device"]}, here)):
+        expected = f"the configuration of {checkpoint.name}"
+        raise ValueError(refusal("load_policy", "run.json", expected, "; ".join(found)))
 
 
 def _exploration(trained: DictConfig) -> ExplorationType:

@@ -19,7 +19,7 @@ from torchrl import torchrl_logger
 from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
-from torchrl_htrpo._errors import refusal
+from torchrl_htrpo._errors import count, refusal
 from torchrl_htrpo.records.checkpoints import checkpoints_of, set_damaged_aside, stored_checkpoints, sweep
 from torchrl_htrpo.records.disk import name_full_disk, replace_file
 from torchrl_htrpo.records.lock import FolderLock
@@ -79,7 +79,10 @@ class Run(QuietRun):
         processes: int = 1,
         best_by: str = "success",
     ) -> None:
-        check_name(name)
+        count(self, "total_steps", total_steps)
+        count(self, "processes", processes)
+        for argument, text in (("name", name), ("headline", headline)):
+            check_name(text, argument)
         check_backend(self, backend)
         super().__init__(directory, total_steps, components=components, config=config, processes=processes)
         self.name, self.headline, self.backend, self.best_by = name, headline, backend, best_by

@@ -15,11 +15,13 @@ from torchrl_htrpo.records.disk import replace_file
 Table = dict[str, list[tuple[int, float]]]
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, argument: str = "name") -> None:
     """Raise a ValueError if the name of a metric, such as ``eval/success``, leaves the folder of metrics."""
+    if not isinstance(name, str):
+        raise TypeError(refusal("Run", argument, "a text", name))
     if any(not part or part.startswith(".") for part in name.replace("\\", "/.").split("/")):
         expected = "of parts joined by '/', none empty, none beginning with '.', without '\\'"
-        raise ValueError(refusal("Run", "name", expected, name))
+        raise ValueError(refusal("Run", argument, expected, name))
 
 
 def read_scalars(directory: Path) -> Table:

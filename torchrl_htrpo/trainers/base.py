@@ -17,7 +17,7 @@ from torchrl import timeit
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from torchrl_htrpo._errors import choice, count, refusal
+from torchrl_htrpo._errors import choice, count, flag, refusal
 from torchrl_htrpo.distributed import (
     Group,
     largest,
@@ -98,18 +98,18 @@ class Trainer:
         resume: bool = False,
         process_group: Group = None,
     ) -> None:
-        for argument, value in (("total_steps", total_steps), ("save_every", save_every)):
+        for argument, value in (("total_steps", total_steps), ("save_every", save_every), ("batch_steps", batch_steps)):
             count(self, argument, value)
-        if not 0 < batch_steps <= total_steps:
+        if batch_steps > total_steps:
             raise ValueError(refusal(self, "batch_steps", f"from 1 to total_steps = {total_steps}", batch_steps))
         check_backend(self, logger, video=evaluator is not None and evaluator.film is not None)
         check_actor(actor, env)
         sizes = env.batch_size.numel(), total_steps, batch_steps
         refuse_different(self, "environments, total_steps and batch_steps", sizes, process_group)
         self.process_group, self._watch = process_group, watch_of(process_group)
-        self.env, self.actor = guarded(env), actor
+        self.env, self.actor, self.resume = guarded(env), actor, flag(self, "resume", resume)
         self.total_steps, self.batch_steps = total_steps, batch_steps
-        self.directory, self.evaluator, self.save_every, self.resume = Path(directory), evaluator, save_every, resume
+        self.directory, self.evaluator, self.save_every = Path(directory), evaluator, save_every
         self._record: dict[str, Any] = {"name": name, "backend": logger, "config": config, "settings": settings}
         self._hooks: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         self.finite = FiniteGuard()
@@ -123,7 +123,7 @@ class Trainer:
             env_device=env.device,
             policy_device=self.device,
             storing_device=self.device,
-            reset_at_each_iter=reset_each_batch,
+            reset_at_each_iter=flag(self, "reset_each_batch", reset_each_batch),
             auto_register_policy_transforms=False,
         )
 
@@ -248,4 +248,4 @@ class Trainer:
 def seed_everything(seed: int) -> None:
     """Seed the random numbers of Python, NumPy and PyTorch."""
     for function in (random.seed, np.random.seed, torch.manual_seed):
-        function(seed)
+        function(count("seed_everything", "seed", seed, 0))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, ExplorationType
 
-from torchrl_htrpo._errors import count, number
+from torchrl_htrpo._errors import choice, count, number
 from torchrl_htrpo.distributed import Group, roll_call, seed_of, size_of, watch_of
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.envs.adapters.finite_guard import guarded
 from torchrl_htrpo.evaluation.rollout import evaluate, over_processes
 from torchrl_htrpo.evaluation.video import check_drawable, record_frames
+
+Metric = Literal["success", "success_last"]
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Evaluator:
     exploration: ExplorationType = ExplorationType.DETERMINISTIC
     seed: int = 10_000
     target: float | None = None
-    metric: Literal["success", "success_last"] = "success"
+    metric: Metric = "success"
     film: EnvBase | None = None
     process_group: Group = None
     target_evaluations: int = 1
@@ -71,6 +73,8 @@ class Evaluator:
     def __post_init__(self) -> None:
         for name in ("horizon", "every", "episodes", "final_episodes", "target_evaluations"):
             count(self, name, getattr(self, name))
+        count(self, "seed", self.seed, 0)
+        choice(self, "metric", self.metric, get_args(Metric))
         if self.target is not None:
             number(self, "target", self.target, 0, 1, above=True)
         if self.film is not None:

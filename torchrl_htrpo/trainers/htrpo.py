@@ -110,6 +110,10 @@ class HTRPOTrainer(Trainer):
         process_group: Group = None,
         **loop: Any,
     ) -> None:
+        _check_counts(self, horizon=horizon, critic_updates=critic_updates, replay_batches=replay_batches)
+        _check_counts(self, critic_batch_size=critic_batch_size)
+        rows = {"gradient_rows": gradient_rows, "curvature_rows": curvature_rows, "batch_steps": batch_steps}
+        _check_counts(self, **{name: value for name, value in rows.items() if value is not None})
         task.check(env)
         self.critic, self.task, self.horizon = critic, task, horizon
         processes = size_of(process_group)
@@ -125,9 +129,6 @@ class HTRPOTrainer(Trainer):
             "gradient": Draws(RowSampler(all_rows)),
             "critic": Draws(minibatch, critic_updates, targets),
         }
-        counts = {"critic_updates": critic_updates, "replay_batches": replay_batches}
-        for argument, value in counts.items():
-            count(self, argument, value)
         count(self, "warmup_steps", warmup_steps, 0)
         self.warmup_steps = warmup_steps
         self.objective = objective or TrustRegionObjective(actor, critic)
@@ -244,6 +245,11 @@ class HTRPOTrainer(Trainer):
             expected = f"a multiple of num_envs * horizon = {episodes}"
             raise ValueError(refusal(self, "batch_steps", expected, batch_steps))
         return batch_steps or episodes
+
+
+def _check_counts(owner: object, **values: int) -> None:
+    for name, value in values.items():
+        count(owner, name, value)
 
 
 def encoder_of(actor: nn.Module) -> GoalNormalizer | PixelGoalEncoder | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchrl import timeit
 from torchrl.envs import Compose
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import count, flag, refusal
 from torchrl_htrpo.distributed import Group
 from torchrl_htrpo.envs import GoalTask
 from torchrl_htrpo.hindsight import CumulativeGoalRatio, GoalSampler, HGFGoalSampler, HindsightRelabel, ShareStates
@@ -151,6 +151,6 @@ def hindsight_pipeline(
     )
     value = StateValue(critic, chunk_size=chunk_size)
     estimator = advantage(gamma=gamma)
-    if center_advantage:
+    if flag("hindsight_pipeline", "center_advantage", center_advantage):
         estimator = nn.Sequential(estimator, CenterAdvantage(process_group=process_group))
     return HindsightPipeline(hindsight, value, estimator, goal_block=goal_block)

@@ -79,7 +79,11 @@ class RayWorkers:
         restarts: int = 3,
         timeout: float = 30.0,
     ) -> None:
-        for argument, value, least in (("num_workers", num_workers, 1), ("restarts", restarts, 0)):
+        for argument, value, least in (
+            ("num_workers", num_workers, 1),
+            ("batch_steps", batch_steps, 1),
+            ("restarts", restarts, 0),
+        ):
             count(self, argument, value, least)
         for argument, amount in (("num_cpus", num_cpus), ("timeout", timeout)):
             number(self, argument, amount, 0)

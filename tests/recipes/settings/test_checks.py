@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import BooleanNode, OmegaConf
 
-from torchrl_htrpo.recipes.settings.checks import name_of, require_that, within
+from torchrl_htrpo.recipes.settings.checks import name_of, require_booleans, require_that, within
 
 
 @dataclass
@@ -42,3 +43,13 @@ def test_what_does_not_fit_is_named():
 
 def test_a_part_without_a_name_has_that_of_its_class():
     assert name_of(Sizes(1)) == "run" and name_of(3) == "int"
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 1.0, "yes", "true", None, [True]])
+def test_a_switch_is_a_boolean_at_any_depth(value):
+    typed = OmegaConf.create({"draw": BooleanNode(True), "head": {"bound": BooleanNode(True), "size": 2}})
+    require_booleans("run", typed, {"draw": False, "head.bound": True, "head.size": 2, "nothing.here": 2})
+    require_booleans("run", typed, {"draw": "${head.bound}"})
+    for key in ("draw", "head.bound"):
+        with pytest.raises(ValueError, match=f"run: {key} must be true or false"):
+            require_booleans("run", typed, {key: value})

@@ -134,6 +134,23 @@ def test_nonsense_for_any_typed_key_is_refused_by_name(recipe, configured):
     assert tried > 60
 
 
+@pytest.mark.parametrize("value", [0, 1, 2, "yes", "on", None])
+@pytest.mark.parametrize("key", ["weighted", "normalize"])
+def test_a_switch_is_true_or_false_and_nothing_that_converts(key, value, configured):
+    plain = OmegaConf.create(OmegaConf.to_container(configured("htrpo_fetch"), enum_to_str=True))
+    plain[key] = value
+    with pytest.raises(ValueError, match=f"{key} must be true or false, got {value!r}"):
+        check("htrpo", plain)
+
+
+@pytest.mark.parametrize("override", ["weighted=2", "goal_task.ends_at_success=yes"])
+def test_a_command_line_says_true_or_false(override, tmp_path):
+    done = run("htrpo_bitflip", override, "total_steps=64", folder=tmp_path)
+    key, value = override.split("=")
+    assert done.returncode == 1 and re.search(f"htrpo: {key} must be true or false, got '?{value}", done.stderr)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("override", ["reset_each_batch=abc", "batch_steps=null", "env=null", "critic.epochs=many"])
 def test_trpo_refuses_wrong_types_by_name(override, configured):
     with pytest.raises(HydraException, match=override.partition("=")[0].rpartition(".")[2]):

@@ -14,7 +14,7 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import choice, count, number, refusal
 from torchrl_htrpo.envs.adapters.picture import picture
 from torchrl_htrpo.envs.adapters.worker_pool import Maker, StartMethod, WorkerPool, group
-from torchrl_htrpo.envs.randomness import EpisodeSeeds
+from torchrl_htrpo.envs.randomness import EpisodeSeeds, first_seed
 
 _LONGEST = 1e6  # seconds; the longest wait that operating systems accept
 _SPECS = ("observation_spec", "full_action_spec", "full_reward_spec", "full_done_spec")
@@ -63,7 +63,9 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        _check(len(makers), num_workers, timeout, start_method)
+        if not makers:
+            raise ValueError(refusal(self, "makers", "at least one function", 0))
+        check_workers("EnvBatch", len(makers), num_workers, timeout, start_method)
         pool = WorkerPool(list(makers), num_workers, timeout, start_method) if num_workers else None
         inner = group(list(makers)) if pool is None else pool.env
         lead = (num_workers, len(makers) // num_workers) if num_workers else (len(makers),)
@@ -74,7 +76,7 @@ class EnvBatch(EpisodeSeeds, EnvBase):
         self._set_specs()
         self._episode = torch.zeros(len(makers), dtype=torch.int64)
         self.is_closed = False
-        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+        self.set_seed(first_seed(self, seed))
 
     def _set_specs(self) -> None:
         for name in _SPECS:
@@ -155,11 +157,9 @@ class EnvBatch(EpisodeSeeds, EnvBase):
             self.inner.close(raise_if_closed=False)
 
 
-def _check(num_makers: int, num_workers: int, timeout: float, start_method: str) -> None:
-    if num_makers < 1:
-        raise ValueError(refusal("EnvBatch", "makers", "at least one function", num_makers))
-    if count("EnvBatch", "num_workers", num_workers, 0) and num_makers % num_workers:
-        expected = f"0, or a divisor of the {num_makers} environments"
-        raise ValueError(refusal("EnvBatch", "num_workers", expected, num_workers))
-    number("EnvBatch", "timeout", timeout, 0, _LONGEST, above=True)
-    choice("EnvBatch", "start_method", start_method, get_args(StartMethod))
+def check_workers(owner: str, num_envs: int, num_workers: int, timeout: float, start_method: str) -> None:
+    """Raise if the arguments of workers make no sense."""
+    if count(owner, "num_workers", num_workers, 0) and num_envs % num_workers:
+        raise ValueError(refusal(owner, "num_workers", f"0, or a divisor of the {num_envs} environments", num_workers))
+    number(owner, "timeout", timeout, 0, _LONGEST, above=True)
+    choice(owner, "start_method", start_method, get_args(StartMethod))

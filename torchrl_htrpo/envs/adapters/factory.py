@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 import torch
 from torchrl.envs import EnvBase, TransformedEnv
 
-from torchrl_htrpo._errors import choice, count, refusal
+from torchrl_htrpo._errors import choice, count, flag, refusal
 from torchrl_htrpo._extras import named_extra
-from torchrl_htrpo.envs.adapters.env_batch import EnvBatch
+from torchrl_htrpo.envs.adapters.env_batch import EnvBatch, check_workers
 from torchrl_htrpo.envs.adapters.finite_guard import FiniteGuard
 from torchrl_htrpo.envs.adapters.recorder import to_torchrl
 from torchrl_htrpo.envs.adapters.worker_pool import StartMethod
@@ -88,7 +88,8 @@ def make_goal_env(
         >>> make_goal_env("reach", num_envs=2).batch_size
         torch.Size([2])
     """
-    _check_arguments(name, num_envs, backend, horizon, kwargs)
+    _check_arguments(name, num_envs, backend, horizon, check_finite, kwargs)
+    check_workers("make_goal_env", num_envs, num_workers, timeout, start_method)
     if isinstance(name, str) and name in FETCH_IDS and backend == "batched":
         for argument, value in (("num_workers", num_workers), ("info_keys", info_keys)):
             if value:
@@ -116,7 +117,9 @@ def make_goal_env(
     return TransformedEnv(env, FiniteGuard()) if check_finite else env
 
 
-def _check_arguments(name: object, num_envs: int, backend: str, horizon: int | None, kwargs: dict[str, Any]) -> None:
+def _check_arguments(
+    name: object, num_envs: int, backend: str, horizon: int | None, check_finite: bool, kwargs: dict[str, Any]
+) -> None:
     if not isinstance(name, type) and hasattr(name, "step") and hasattr(name, "reset"):
         expected = "an id or a function that makes an environment (lambda: MyEnv()), which is called num_envs times"
         raise TypeError(refusal("make_goal_env", "name", expected, type(name).__name__))
@@ -124,6 +127,7 @@ def _check_arguments(name: object, num_envs: int, backend: str, horizon: int | N
         raise TypeError(refusal("make_goal_env", "name", "an id or a function that makes an environment", name))
     choice("make_goal_env", "backend", backend, get_args(Backend))
     count("make_goal_env", "num_envs", num_envs)
+    flag("make_goal_env", "check_finite", check_finite)
     if callable(name) and horizon is not None:
         raise ValueError(refusal("make_goal_env", "horizon", "None with a function, which sets it itself", horizon))
     if callable(name) and kwargs:

@@ -26,10 +26,9 @@ def make_engine(
     """Create the worlds of a task on an engine; for the arguments see :class:`FetchEnv`."""
     if task not in TASK_NAMES:
         raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
-    for argument, value in (("num_envs", num_envs), ("num_threads", num_threads)):
-        if value is not None:
-            count("FetchEnv", argument, value)
-    if not isinstance(name, str):
+    if num_threads is not None:
+        count("FetchEnv", "num_threads", num_threads)
+    if isinstance(name, Engine):
         got = (name.model.task.name, name.num_worlds)
         if got != (task, num_envs):
             raise ValueError(refusal("FetchEnv", "engine", f"of task {task!r} with {num_envs} worlds", got))

@@ -17,7 +17,7 @@ from torchrl_htrpo.envs.fetch.engines import EngineName, make_engine
 from torchrl_htrpo.envs.fetch.observation import observe
 from torchrl_htrpo.envs.fetch.tasks import DISTANCE_THRESHOLD, TaskName
 from torchrl_htrpo.envs.goal import GoalTask, RewardFn, RewardName, WithinDistance
-from torchrl_htrpo.envs.randomness import EpisodeSeeds
+from torchrl_htrpo.envs.randomness import EpisodeSeeds, first_seed
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -78,7 +78,8 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        count("FetchEnv", "horizon", horizon)
+        for argument, value in (("horizon", horizon), ("num_envs", num_envs)):
+            count("FetchEnv", argument, value)
         if dtype not in _DTYPES:
             raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, _DTYPES))
         worlds = make_engine(engine, task, num_envs, num_threads, device)
@@ -92,7 +93,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         self._steps = torch.zeros(num_envs, 1, dtype=torch.int64, device=self.engine.device)
         self._goal = torch.zeros(num_envs, 3, dtype=torch.float64, device=self.engine.device)
         self._set_specs(dtype)
-        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+        self.set_seed(first_seed(self, seed))
 
     def _set_specs(self, dtype: torch.dtype) -> None:
         n, device = self.batch_size[0], self.device

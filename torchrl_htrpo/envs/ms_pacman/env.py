@@ -13,7 +13,7 @@ from torchrl.envs import EnvBase
 from torchrl_htrpo._errors import count
 from torchrl_htrpo.envs.goal import EqualGoals, GoalTask, RewardFn, RewardName
 from torchrl_htrpo.envs.ms_pacman.game import ACTIONS, MAP, SCREENS, SIZE, PacmanGame, extent
-from torchrl_htrpo.envs.randomness import GeneratorState
+from torchrl_htrpo.envs.randomness import GeneratorState, first_seed
 
 _LAST_CELL = (len(MAP) - 1, len(MAP[0]) - 1)
 
@@ -65,7 +65,7 @@ class MsPacmanEnv(GeneratorState, EnvBase):
         self.action_spec = Categorical(len(ACTIONS), device=device)
         self.reward_spec = Unbounded((1,), device=device)
         self.done_spec = Composite(done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), device=device)
-        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+        self.set_seed(first_seed(self, seed))
 
     def task(self, reward: RewardName | RewardFn = "sparse", success_reward: float = 1.0) -> GoalTask:
         """The goal task of this environment: Ms. Pac-Man is in the goal's cell."""

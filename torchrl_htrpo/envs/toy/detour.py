@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchrl.data import Bounded
 
+from torchrl_htrpo._errors import number
 from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -49,7 +50,8 @@ class DetourEnv(PositionGoalEnv):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.wall, self.speed = wall, speed
+        self.wall = number(self, "wall", wall, 0)
+        self.speed = number(self, "speed", speed, 0, above=True)
         action = Bounded(-1, 1, shape=(2,))
         reached = WithinDistance(threshold)
         super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, MultiCategorical
 
-from torchrl_htrpo._errors import choice
+from torchrl_htrpo._errors import choice, count, number
 from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -62,7 +62,8 @@ class GearShiftEnv(PositionGoalEnv):
         device: torch.device | str | None = None,
     ) -> None:
         choice(self, "control", control, get_args(GearControl))
-        self.num_gears, self.speed, self.control = num_gears, speed, control
+        self.num_gears, self.control = count(self, "num_gears", num_gears), control
+        self.speed = number(self, "speed", speed, 0, above=True)
         specs = {
             "mixed": Composite(gear=Categorical(num_gears), push=Bounded(-1, 1, shape=(1,))),
             "discrete": MultiCategorical([num_gears, _PUSHES]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -119,6 +119,8 @@ def _rows(owner: object, layout: str | Sequence[str]) -> Sequence[str]:
         if layout not in LAYOUTS:
             raise ValueError(refusal(owner, "layout", "a known maze or the rows of a drawing", layout, LAYOUTS))
         return LAYOUTS[layout]
+    if not isinstance(layout, Iterable):
+        raise TypeError(refusal(owner, "layout", "a known maze or the rows of a drawing", layout, LAYOUTS))
     rows, drawn = list(layout), set("".join(layout))
     if len({len(row) for row in rows}) != 1 or not {"S", "."} <= drawn <= set("#.S"):
         expected = "equally long rows of '#', '.' and 'S', the last two somewhere"

@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import Bounded
 
+from torchrl_htrpo._errors import number
 from torchrl_htrpo.envs.goal import WithinDistance
 from torchrl_htrpo.envs.toy.position_goal import PositionGoalEnv
 
@@ -61,7 +62,9 @@ class HiddenGapEnv(PositionGoalEnv):
         seed: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.gap, self.width, self.speed = gap, width, speed
+        self.gap = number(self, "gap", gap, 0)
+        self.width = number(self, "width", width, 0, above=True)
+        self.speed = number(self, "speed", speed, 0, above=True)
         action = Bounded(-1, 1, shape=(2,))
         reached = WithinDistance(threshold)
         super().__init__(action, 2, 2, reached, horizon=horizon, num_envs=num_envs, seed=seed, device=device)

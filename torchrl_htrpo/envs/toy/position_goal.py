@@ -10,7 +10,7 @@ from torchrl.envs import EnvBase
 
 from torchrl_htrpo._errors import count
 from torchrl_htrpo.envs.goal import GoalTask, ReachedFn, RewardFn, RewardName
-from torchrl_htrpo.envs.randomness import GeneratorState
+from torchrl_htrpo.envs.randomness import GeneratorState, first_seed
 
 
 class PositionGoalEnv(GeneratorState, EnvBase):
@@ -73,7 +73,7 @@ class PositionGoalEnv(GeneratorState, EnvBase):
         self.done_spec = Composite(
             done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=self.batch_size, device=device
         )
-        self.set_seed(seed if seed is not None else int(torch.empty((), dtype=torch.int64).random_()))
+        self.set_seed(first_seed(self, seed))
 
     def sample_start_and_goal(self) -> tuple[Tensor, Tensor]:
         """Sample start positions and goals, each ``[N, d_g]``, with :attr:`generator`."""

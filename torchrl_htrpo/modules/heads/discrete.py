@@ -11,7 +11,7 @@ from tensordict import NestedKey
 from torch import Tensor, distributions
 from torchrl.modules.distributions import MaskedCategorical, OneHotCategorical
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import count, counts, number, refusal
 from torchrl_htrpo.checks import may_wait
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
@@ -168,9 +168,9 @@ class MultiCategoricalHead(_DiscreteHead):
     place: Tensor
 
     def __init__(self, num_actions: Sequence[int], uniform_share: float = 0.0) -> None:
-        if not len(num_actions):
+        if not (options := counts(self, "num_actions", num_actions)):
             raise ValueError(refusal(self, "num_actions", "the options of each choice", num_actions))
-        sizes = torch.as_tensor([count(self, "num_actions", int(size)) for size in num_actions])
+        sizes = torch.as_tensor(options)
         super().__init__(int(sizes.sum()), uniform_share)
         present = torch.arange(int(sizes.max())) < sizes.unsqueeze(-1)
         self.register_buffer("absent", ~present, persistent=False)

@@ -10,7 +10,7 @@ from tensordict.nn import NormalParamExtractor
 from torch import Tensor, distributions, nn
 from torchrl.modules.distributions import IndependentNormal, TanhNormal
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import count, flag, number, refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 
@@ -43,6 +43,7 @@ class GaussianHead(PolicyHead):
         number(self, "init_scale", init_scale, 0, above=True)
         if init_scale < min_scale:
             raise ValueError(refusal(self, "init_scale", f"of at least min_scale = {min_scale}", init_scale))
+        flag(self, "bound_mean", bound_mean)
         super().__init__(action_size)
         self.min_scale, self.bound_mean = min_scale, bound_mean
         self.log_scale = nn.Parameter(torch.full((action_size,), float(init_scale)).log())
@@ -120,6 +121,7 @@ class FullCovarianceHead(PolicyHead):
         count(self, "action_size", action_size)
         number(self, "init_scale", init_scale, 0, above=True)
         number(self, "min_scale", min_scale, 0)
+        flag(self, "bound_mean", bound_mean)
         rows, columns = torch.tril_indices(action_size, action_size, -1)
         super().__init__(2 * action_size + len(rows))
         self.action_size, self.bound_mean = action_size, bound_mean

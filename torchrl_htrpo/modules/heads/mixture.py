@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torchrl.modules.distributions import TanhNormal
 
-from torchrl_htrpo._errors import count, number, refusal
+from torchrl_htrpo._errors import count, flag, number, refusal
 from torchrl_htrpo.modules.heads.base import PolicyHead
 
 _IDLE = 1e-3  # mean weight below which a component counts as unused
@@ -129,6 +129,7 @@ class GaussianMixtureHead(PolicyHead):
             number(self, name, value, 0)
         number(self, "init_scale", init_scale, 0, above=True)
         number(self, "min_weight", min_weight)
+        flag(self, "bound_mean", bound_mean)
         if not 0 <= min_weight * num_components < 1:
             raise ValueError(refusal(self, "min_weight", f"in [0, {1 / num_components:g})", min_weight))
         super().__init__(num_components * (1 + 2 * action_size))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, isfinite
 from typing import Any
+
+from omegaconf import BooleanNode, DictConfig, OmegaConf
 
 from torchrl_htrpo._errors import refusal
 
@@ -29,6 +32,27 @@ def require_that(config: Any, held: bool, key: str, expected: str) -> None:
     """Raise if a value does not fit the others."""
     if not held:
         raise ValueError(refusal(name_of(config), key, expected, getattr(config, key)))
+
+
+def require_booleans(owner: str, typed: DictConfig, values: Mapping[str, Any]) -> None:
+    """Raise if a switch has a value that is not a boolean: OmegaConf takes 2 and "yes" for true.
+
+    Args:
+        owner: whose configuration it is.
+        typed: the configuration, with the types of its keys.
+        values: as they were given, by key (``critic.lr``); a reference passes.
+
+    Example:
+        >>> require_booleans("run", OmegaConf.create({"gif": BooleanNode(True)}), {"gif": 2})
+        Traceback (most recent call last):
+        ValueError: run: gif must be true or false, got 2
+    """
+    for key, value in values.items():
+        above, _, last = key.rpartition(".")
+        holder = OmegaConf.select(typed, above, throw_on_resolution_failure=False) if above else typed
+        switch = isinstance(holder, DictConfig) and last in holder and isinstance(holder._get_node(last), BooleanNode)
+        if switch and not isinstance(value, bool) and "${" not in str(value):
+            raise ValueError(refusal(owner, key, "true or false", value))
 
 
 def name_of(config: Any) -> str:

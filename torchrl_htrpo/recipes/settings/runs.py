@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from torchrl_htrpo.recipes.settings.checks import require_that, within
+from torchrl_htrpo.recipes.settings.checks import require_booleans, require_that, within
 from torchrl_htrpo.recipes.settings.components import component
 
 Logger = StrEnum("Logger", ["csv", "tensorboard", "wandb"])
@@ -135,7 +135,8 @@ class HTRPOConfig(GoalRunConfig):
         super().__post_init__()
         within(self, 1, inf, "gradient_rows", "curvature_rows", "chunk_rows", "goal_block", "ratio_window")
         within(self, 1, inf, "replay_batches", "batch_steps", "num_collectors")
-        within(self, 0, inf, "max_divergence", "process_timeout", above=True)
+        within(self, 0, inf, "max_divergence", above=True)
+        within(self, 0, 1e7, "process_timeout", above=True)
         within(self, 0, inf, "cg_damping", "warmup_steps")
         within(self, 0, 1, "lmbda")
         episodes = self.num_envs * self.horizon
@@ -228,8 +229,10 @@ class TRPOConfig(RunConfig):
 def validate(cfg: DictConfig, schema: type[RunConfig]) -> None:
     """Raise a ValueError for values outside their range and for sizes that do not fit together."""
     # Plain values: launchers send a configuration to processes that have made the same classes again.
-    plain = OmegaConf.to_container(cfg, enum_to_str=True)
-    OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
+    plain: Any = OmegaConf.to_container(cfg, enum_to_str=True)
+    typed = OmegaConf.structured(schema)
+    require_booleans(plain.get("name", schema.__name__), typed, plain)
+    OmegaConf.to_object(OmegaConf.merge(typed, plain))
 
 
 def lasting(cfg: DictConfig) -> dict[str, Any]:
