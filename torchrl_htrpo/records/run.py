@@ -19,7 +19,7 @@ from torchrl import torchrl_logger
 from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
-from torchrl_htrpo._errors import count, refusal
+from torchrl_htrpo._errors import choice, count, refusal
 from torchrl_htrpo.records.checkpoints import checkpoints_of, set_damaged_aside, stored_checkpoints, sweep
 from torchrl_htrpo.records.disk import name_full_disk, replace_file
 from torchrl_htrpo.records.lock import FolderLock
@@ -83,6 +83,7 @@ class Run(QuietRun):
         count(self, "processes", processes)
         for argument, text in (("name", name), ("headline", headline)):
             check_name(text, argument)
+        choice(self, "best_by", best_by, ("success", "success_last"))
         check_backend(self, backend)
         super().__init__(directory, total_steps, components=components, config=config, processes=processes)
         self.name, self.headline, self.backend, self.best_by = name, headline, backend, best_by
