@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf, isfinite, isinf
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -109,7 +110,7 @@ def count(owner: object, name: str, value: int, least: int = 1) -> int:
     return value
 
 
-def counts(owner: object, name: str, values: Iterable[int]) -> list[int]:
+def counts(owner: object, name: str, values: Iterable[Any]) -> list[int]:
     """Check several positive integers, such as the sizes of layers; return them."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(refusal(owner, name, "a list of positive integers", values))
