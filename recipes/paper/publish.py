@@ -100,7 +100,7 @@ def shown(folder: Path, card: dict[str, Any], drawn: bool, size: int) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in lines.items())
     picture = "![The policy](policy.gif)\n\n" if drawn else ""
-    load = f"```python\npolicy = torchrl_htrpo.load_policy({folder.as_posix()!r})\n```\n"
+    load = f'```python\npolicy = torchrl_htrpo.load_policy("{folder.as_posix()}")\n```\n'
     return f"# {folder.name}\n\n{picture}| | |\n|---|---|\n{table}\n\n{load}"
 
 
