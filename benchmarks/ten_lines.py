@@ -4,7 +4,7 @@
     python benchmarks/ten_lines.py panda_gym:PandaReach-v3 --seed 0
     python benchmarks/ten_lines.py --draw
 
-A run prints its result and keeps its metrics in docs/results/data/ten_lines; every run draws docs/results/ten_lines.png
+A run prints its result and keeps its metrics in docs/results/ten_lines; every run draws docs/results/ten_lines.png
 and docs/results/tables/ten_lines.md again, ``--draw`` does only that.
 """
 
@@ -28,7 +28,7 @@ from torchrl_htrpo.records.tables import Table, read_table, write_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
-DATA = RESULTS / "data/ten_lines"
+DATA = RESULTS / "ten_lines"
 OWN = "point_mass"  # the environment of docs/how_to/own_environment.py
 SOLVED = 0.9
 SHOWN = {"eval/success": "at any step", "eval/success_last": "at the last step"}

@@ -71,12 +71,12 @@ def test_a_run_that_did_not_learn_is_called_not_solved(script):
 
 def test_the_table_of_the_page_is_that_of_the_kept_runs(script, monkeypatch):
     page = (ROOT / "docs/results/tables/ten_lines.md").read_text().splitlines()[2:]
-    monkeypatch.setattr(script, "DATA", ROOT / "docs/results/data/ten_lines")
+    monkeypatch.setattr(script, "DATA", ROOT / "docs/results/ten_lines")
     assert page == [script.row(*run) for run in script.kept()]
 
 
 def test_every_kept_run_says_where_it_comes_from():
-    records = [json.loads(file.read_text()) for file in (ROOT / "docs/results/data/ten_lines").rglob("*.json")]
+    records = [json.loads(file.read_text()) for file in (ROOT / "docs/results/ten_lines").rglob("*.json")]
     assert records and all(
         {"at", "commit", "machine", "versions", "cpu_seconds"} <= record.keys() for record in records
     )

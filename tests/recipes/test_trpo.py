@@ -42,7 +42,7 @@ def test_a_run_through_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith("RESULT return=")
     examined = run("evaluate", "run=made", folder=tmp_path)
-    assert examined.returncode and "run must be one on a goal task" in examined.stderr
+    assert examined.returncode and "run must be one of the HTRPO or HER recipe" in examined.stderr
 
 
 def test_a_run_in_which_no_episode_ends_goes_on_and_ends(trained, tmp_path):

@@ -26,6 +26,7 @@ def make_engine(
     """Create the worlds of a task on an engine; for the arguments see :class:`FetchEnv`."""
     if task not in TASK_NAMES:
         raise ValueError(refusal("FetchEnv", "task", "the name of a Fetch task", task, TASK_NAMES))
+    count("FetchEnv", "num_envs", num_envs)
     if num_threads is not None:
         count("FetchEnv", "num_threads", num_threads)
     if isinstance(name, Engine):

@@ -78,8 +78,7 @@ class FetchEnv(EpisodeSeeds, EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        for argument, value in (("horizon", horizon), ("num_envs", num_envs)):
-            count("FetchEnv", argument, value)
+        count("FetchEnv", "horizon", horizon)
         if dtype not in _DTYPES:
             raise ValueError(refusal("FetchEnv", "dtype", "a float dtype", dtype, _DTYPES))
         worlds = make_engine(engine, task, num_envs, num_threads, device)
