@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 
 from tests.recipes.runs import CONF, RECIPES, ROOT
 from torchrl_htrpo.recipes.command import no_folder_if_refused, register_tasks
+from torchrl_htrpo.records.lock import FolderLock
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md"))]
 SCRIPTS = sorted((RECIPES / "paper").glob("reproduce.py")) + sorted(RECIPES.glob("*.py"))
@@ -83,3 +84,11 @@ def test_a_refused_run_leaves_what_was_in_its_folder_before(tmp_path):
     with pytest.raises(RuntimeError), no_folder_if_refused(tmp_path):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_process_that_is_refused_while_another_begins_leaves_the_folder_of_that_one(tmp_path):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    locks = [FolderLock(tmp_path / "run") for _ in range(2)]
+    with pytest.raises(RuntimeError, match="one process at a time"), no_folder_if_refused(tmp_path / "run"):
+        list(map(FolderLock.acquire, locks))  # both came at once, and run.json of the first is not there yet
+    assert (tmp_path / "run" / ".lock").exists() and (tmp_path / "run" / ".hydra").exists()

@@ -17,6 +17,7 @@ from torchrl_htrpo.records.checkpoints import (
     checkpoints_of,
     differences,
     intact_checkpoint,
+    load_intact,
     refuse_differences,
     set_damaged_aside,
     stored_checkpoints,
@@ -206,3 +207,25 @@ def test_the_state_of_a_buffer_does_not_depend_on_the_order_in_which_its_entries
         json.dumps(StoredItems(buffer).state_dict(), default=lambda leaf: leaf.tolist()) for buffer in buffers
     )
     assert one == other
+
+
+def test_a_checkpoint_that_a_running_run_removes_is_neither_damaged_nor_missing(tmp_path, net, monkeypatch, caplog):
+    rotation = checkpoints_of(tmp_path)
+
+    def save(step: int) -> None:
+        rotation.save(SealedCheckpoint(net=net), step=step, metadata={"success": -1.0})
+
+    save(1)
+    found = load_intact(SealedCheckpoint(net=net), tmp_path, accept=lambda path: [save(2), save(3), save(4)])
+    assert found.name.endswith("4")
+    before = stored_checkpoints(tmp_path)
+    save(5)
+    late = iter([before])  # the list was read before the run saved again
+    now = stored_checkpoints
+    monkeypatch.setattr("torchrl_htrpo.records.checkpoints.stored_checkpoints", lambda path: next(late, now(path)))
+    assert intact_checkpoint(tmp_path).name.endswith("5") and not caplog.text
+
+
+def test_a_damaged_checkpoint_that_stays_is_an_error_at_its_load(saved, tmp_path, net):
+    with pytest.raises(DamagedCheckpoint):
+        load_intact(SealedCheckpoint(net=net), tmp_path, accept=damage)

@@ -49,6 +49,12 @@ def test_other_errors_are_unchanged_and_the_folder_is_named_once(tmp_path):
     assert str(told.value).count("no room") == 1 and "inner" in str(told.value)
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO])
+def test_the_folder_is_named_where_a_failing_disk_names_no_file(number, tmp_path):
+    with pytest.raises(OSError, match=rf"cannot write: {tmp_path} .*{os.strerror(number)}"), name_full_disk(tmp_path):
+        raise OSError(number, os.strerror(number))
+
+
 def test_a_full_file_system_is_an_error_with_a_message(tmp_path):
     """On a file system of 64 KiB, in a namespace of its own."""
     mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path} && exec {sys.executable} -c '{FILL}' {tmp_path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from torchrl_htrpo.records.lock import FolderLock
+from torchrl_htrpo.records.lock import FolderLock, in_use
 
 HOLD = """
 import sys, time
@@ -54,3 +55,33 @@ def test_a_released_folder_is_free_and_releasing_twice_is_harmless(tmp_path):
     one.release()  # not its own
     with pytest.raises(RuntimeError):
         one.acquire()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_that_was_removed_or_replaced_is_noticed(replaced, tmp_path):
+    lock, other = FolderLock(tmp_path), FolderLock(tmp_path)
+    lock.acquire()
+    lock.require()
+    lock.path.unlink()
+    if replaced:
+        other.acquire()
+    with pytest.raises(RuntimeError, match=r"\.lock was removed or replaced"):
+        lock.require()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO, errno.EROFS])
+def test_a_disk_that_cannot_lock_is_named(number, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(OSError, match=rf"cannot lock {tmp_path}/\.lock: {os.strerror(number)}; the run's folder must"):
+        FolderLock(tmp_path).acquire()
+
+
+def test_the_id_of_another_program_in_the_lock_file_does_not_keep_a_run_out(tmp_path):
+    (tmp_path / ".lock").write_text(f"process {os.getppid()} on this machine")  # it died; its number was reused
+    assert not in_use(tmp_path)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    assert in_use(tmp_path)

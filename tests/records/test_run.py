@@ -293,6 +293,21 @@ def test_removing_the_folder_of_a_running_run_is_an_error(removed, opened, tmp_p
     assert removed != "." or not tmp_path.exists()
 
 
+def test_a_run_whose_folder_was_moved_does_not_write_into_the_one_that_took_its_place(net, tmp_path):
+    first, other = (Run(tmp_path / "run", 100, name="test", components={"net": net}) for _ in range(2))
+    first.begin()
+    iterate(first, 10)
+    (tmp_path / "run").rename(tmp_path / "old")
+    other.begin()
+    for act in (lambda: first.log(20, EXAMINED), first.save):
+        with pytest.raises(RuntimeError, match="removed or replaced while the run was using the folder"):
+            act()
+    iterate(other, 30)
+    first.close()
+    other.close()
+    assert [path.name[-2:] for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["30"]
+
+
 def test_rows_that_were_removed_are_an_error_when_the_table_is_written(opened, tmp_path):
     run = opened()
     run.begin()

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torchrl_htrpo.recipes import torchrun
 from torchrl_htrpo.recipes.settings import HERConfig, HTRPOConfig, TRPOConfig, lasting, register
 from torchrl_htrpo.recipes.settings.checks import require_booleans
+from torchrl_htrpo.records.lock import in_use
 
 CONF = Path(__file__).parent / "conf"
 SCHEMAS: dict[str, type] = {"htrpo": HTRPOConfig, "her": HERConfig, "trpo": TRPOConfig}
@@ -91,7 +92,7 @@ def no_folder_if_refused(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (directory / "run.json").exists():
+        if not (directory / "run.json").exists() and not in_use(directory):
             shutil.rmtree(directory if new else directory / ".hydra", ignore_errors=True)
             with suppress(OSError, ValueError):  # not empty, or not below the working directory
                 for folder in directory.relative_to(Path.cwd()).parents[:-1]:

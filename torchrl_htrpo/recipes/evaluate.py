@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from torchrl_htrpo.recipes import her, htrpo
 from torchrl_htrpo.recipes.command import run_recipe
 from torchrl_htrpo.recipes.settings import lasting
 from torchrl_htrpo.recipes.single_env import make_env
-from torchrl_htrpo.records.checkpoints import differences, intact_checkpoint
+from torchrl_htrpo.records.checkpoints import differences, load_intact
 from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.records.trusted import load_config
 
@@ -130,15 +131,15 @@ def _load(trained: DictConfig, env: EnvBase, run: Path | str, best: bool) -> Ten
 def _restore(
     actor: TensorDictModuleBase, run: Path | str, best: bool, trained: DictConfig | None = None
 ) -> TensorDictModuleBase:
-    checkpoint = intact_checkpoint(Path(run), best=flag("load_policy", "best", best))
-    if trained is not None:
-        _refuse_changed(trained, checkpoint)
-    SealedCheckpoint(actor=actor).load(checkpoint)
+    accept = partial(_refuse_changed, trained)
+    load_intact(SealedCheckpoint(actor=actor), Path(run), best=flag("load_policy", "best", best), accept=accept)
     return actor
 
 
-def _refuse_changed(trained: DictConfig, checkpoint: Path) -> None:
+def _refuse_changed(trained: DictConfig | None, checkpoint: Path) -> None:
     """Raise if ``run.json``, which has no checksum, tells another configuration than the checkpoint, which has one."""
+    if trained is None:
+        return
     here, there = lasting(trained), Checkpoint.manifest(checkpoint)["metadata"].get("config")
     if there and (found := differences(there | {"device": here["device"]}, here)):
         expected = f"the configuration of {checkpoint.name}"

@@ -41,7 +41,7 @@ from torchrl_htrpo.recipes.matmul import use_onednn
 from torchrl_htrpo.recipes.settings import HTRPOConfig, validate
 from torchrl_htrpo.recipes.single_env import make_env
 from torchrl_htrpo.recipes.torchrun import process_group
-from torchrl_htrpo.records.checkpoints import intact_checkpoint
+from torchrl_htrpo.records.checkpoints import load_intact
 from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.trainers import Evaluator, HTRPOTrainer, RayWorkers, hindsight_pipeline, seed_everything
 
@@ -69,7 +69,7 @@ def build(cfg: DictConfig, group: Group = None) -> HTRPOTrainer:
     task = instantiate(cfg.goal_task)
     actor, critic = make_networks(cfg, env)
     if cfg.start_from:
-        SealedCheckpoint(actor=actor).load(intact_checkpoint(Path(cfg.start_from), best=True))
+        load_intact(SealedCheckpoint(actor=actor), Path(cfg.start_from), best=True)
     if rank_of(group):
         seed_everything(seed_of(cfg.seed, group))  # the same networks, but other actions
     pipeline = hindsight_pipeline(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,9 @@ def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
     for path in stored_checkpoints(directory):
         try:
             check_seal(path)
-        except DamagedCheckpoint as error:
+        except (DamagedCheckpoint, FileNotFoundError) as error:
             damages[path] = str(error)
+    damages = {path: damage for path, damage in damages.items() if path.is_dir()}  # a running run removes old ones
     intact = [path for path in stored_checkpoints(directory) if path not in damages]
     if not intact and damages:
         raise DamagedCheckpoint("; ".join(damages.values()))
@@ -118,6 +119,39 @@ def intact_checkpoint(directory: Path, *, best: bool = False) -> Path:
     for damage in damages.values():
         torchrl_logger.warning(f"Run: {damage}; it is skipped")
     return max(intact, key=_success) if best else intact[-1]
+
+
+def load_intact(
+    checkpoint: SealedCheckpoint,
+    directory: Path,
+    *,
+    best: bool = False,
+    accept: Callable[[Path], None] = lambda path: None,
+) -> Path:
+    """Load what :func:`intact_checkpoint` finds, also while the run is saving and removing checkpoints.
+
+    Args:
+        checkpoint: the components to load into.
+        directory: the run's folder.
+        best: the checkpoint of the best evaluated policy; otherwise the newest.
+        accept: called with the folder of the checkpoint before it is loaded; raises to refuse it.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        FileNotFoundError: if the run has no checkpoint.
+        DamagedCheckpoint: if all checkpoints are damaged.
+    """
+    while True:
+        path = intact_checkpoint(directory, best=best)
+        try:
+            accept(path)
+            checkpoint.load(path)
+            return path
+        except (FileNotFoundError, DamagedCheckpoint):
+            if path.is_dir():
+                raise
 
 
 def set_damaged_aside(directory: Path) -> None:

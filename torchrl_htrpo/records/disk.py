@@ -15,15 +15,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def name_full_disk(folder: Path, size: int | None = None) -> Iterator[None]:
-    """Add the folder, its free space and the bytes to write to the error of a full disk, quota or file size."""
+    """Add the folder, its free space and the bytes to write to the error of a full disk, quota or file size.
+
+    Other errors of a disk that name no file (read-only, input/output) get the folder.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or getattr(error, "named", False):
+        full = error.errno in _FULL
+        if getattr(error, "named", False) or error.errno is None or not (full or error.filename is None):
             raise
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         wanted = "" if size is None else f"{size} bytes for "
-        named = OSError(error.errno, f"no room: {wanted}{folder} ({free} bytes free): {error.strerror}")
+        what = "no room" if full else "cannot write"
+        named = OSError(error.errno, f"{what}: {wanted}{folder} ({free} bytes free): {error.strerror}")
         named.named = True  # type: ignore[attr-defined]
         raise named from error
 

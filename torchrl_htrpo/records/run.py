@@ -180,7 +180,7 @@ class Run(QuietRun):
 
         Raises:
             ValueError: if a name leads out of the run's folder.
-            RuntimeError: if the run was neither begun nor restored.
+            RuntimeError: if the run was neither begun nor restored, or the folder's lock was removed or replaced.
             FileNotFoundError: if the folder of the logs was removed.
             OSError: if the disk is full.
         """
@@ -190,6 +190,7 @@ class Run(QuietRun):
             raise RuntimeError("Run: call begin() or restore() before log()")
         if not self._scalars.is_dir():
             raise FileNotFoundError(f"Run: {self._scalars} was removed while the run was using it")
+        self._lock.require()
         now = time.monotonic()
         self.progress["seconds"] += now - self._since
         self._since = now
@@ -212,7 +213,13 @@ class Run(QuietRun):
         log_video(self.loggers, name, video, int(self.progress["steps"]), fps)
 
     def save(self) -> None:
-        """Write a checkpoint atomically; keep the last two, and the one with the best evaluation."""
+        """Write a checkpoint atomically; keep the last two, and the one with the best evaluation.
+
+        Raises:
+            RuntimeError: if the folder's lock was removed or replaced.
+            OSError: if the disk is full.
+        """
+        self._lock.require()
         success = self.progress[self.best_by] if self._examined else -1.0
         metadata = {**self.identity, "processes": self.processes, "success": success}
         self.rotation.save(self.checkpoint, step=int(self.progress["steps"]), metadata=metadata)
