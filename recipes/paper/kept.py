@@ -36,8 +36,11 @@ def keep_run(folder: Path, archive: Path) -> str | None:
         return "the run is saving"
     if len(data) > LIMIT:
         return f"{len(data) / 2**20:.1f} MB are more than {LIMIT / 2**20:.0f}"
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(archive, data)
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(archive, data)
+    except OSError as error:  # a full disk there must not stop the runs
+        return str(error)
     return None
 
 

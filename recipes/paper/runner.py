@@ -13,9 +13,11 @@ from pathlib import Path
 
 from jobs import Job
 
-from torchrl_htrpo.records.signals import StopSignals
+from torchrl_htrpo.records.signals import SIGNALS, StopSignals
 
 WATCH = 300.0  # seconds between checks of running jobs
+# Exit codes of a run that a signal stopped: after a checkpoint, or before its first one.
+STOPPED = {code for number in SIGNALS for code in (128 + number, -number)}
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Runner:
             del self._running[job]
             if code == 0:
                 print(f"done: {job}: {job.finish()}", flush=True)
-            elif self._stopped:
+            elif self._stopped or code in STOPPED:
                 self.left.append(job)
                 print(f"stopped: {job}", flush=True)
             else:

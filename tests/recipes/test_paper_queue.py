@@ -130,6 +130,15 @@ def test_when_the_time_is_over_runs_stop_and_the_rest_is_left(tmp_path, capsys):
     assert "stopped: bits_4, htrpo, seed 0" in capsys.readouterr().out and not more[0].folder.exists()
 
 
+@pytest.mark.parametrize(("code", "exits", "said"), [(143, 3, "stopped"), (130, 3, "stopped"), (1, 1, "FAILED")])
+def test_a_run_that_a_signal_stopped_directly_is_left_and_not_failed(code, exits, said, tmp_path, monkeypatch, capsys):
+    found = jobs("entry=figure_4", *tiny(128, f"runs={tmp_path}"))
+    ended = [sys.executable, "-c", f"raise SystemExit({code})"]
+    monkeypatch.setattr(module("jobs").Job, "start", lambda *_: subprocess.Popen(ended))
+    assert module("runner").Runner(at_once=1)(found) == exits
+    assert capsys.readouterr().out.startswith(said)
+
+
 def test_what_was_finished_elsewhere_is_not_run_again(tmp_path):
     data, (job,) = module("data"), jobs("entry=figure_4", *tiny(128, f"runs={tmp_path / 'runs'}"))
     file = data.place_of(tmp_path, job.task, job.system, job.seed).with_suffix(".json")
@@ -151,6 +160,8 @@ def test_an_archive_does_not_replace_a_newer_checkpoint_and_one_that_is_too_larg
     assert kept.restore_run(tmp_path / "a.tar.xz", tmp_path / "other")
     assert (tmp_path / "other" / "logs" / "scalars" / "a.csv").read_text() == "1,2.0\n"
     assert not kept.restore_run(tmp_path / "a.tar.xz", tmp_path / "other")  # as new
+    (tmp_path / "file").touch()
+    assert "File exists" in kept.keep_run(run, tmp_path / "file" / "b.tar.xz")  # no error: other runs go on
     monkeypatch.setattr(kept, "LIMIT", 100)
     assert "are more than" in kept.keep_run(run, tmp_path / "b.tar.xz") and not (tmp_path / "b.tar.xz").exists()
 
