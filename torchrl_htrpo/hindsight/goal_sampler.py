@@ -121,11 +121,19 @@ class SharedGoalSampler(GoalSampler):
     """Base class: one set of goals, chosen among the achieved goals of the whole batch and shared by all trajectories.
 
     The written goals are expanded views: they take the memory of one set. Subclasses implement :meth:`choose`. Over
-    several processes, each gets the candidates of all, and the choice of the first process holds for all.
+    several processes, each gets what all :meth:`propose`, and the choice of the first process holds for all.
 
     Args:
         **kwargs: see :class:`GoalSampler`.
     """
+
+    def propose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Which candidates of this process ``[M, d_g]`` (``valid`` ``[M]``) the others get. Default: all.
+
+        Returns:
+            Candidates ``[m, d_g]`` and which of them are valid ``[m]``.
+        """
+        return candidates, valid
 
     def choose(self, candidates: Tensor, valid: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """Choose among candidates ``[M, d_g]`` (``valid`` ``[M]``) given original goals ``[K, d_g]``.
@@ -137,8 +145,8 @@ class SharedGoalSampler(GoalSampler):
 
     def goals_of(self, achieved: Tensor, eligible: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`GoalSampler.goals_of`."""
-        candidates = all_cat(achieved.reshape(-1, achieved.shape[-1]), self.process_group)
-        valid = all_cat(eligible.reshape(-1), self.process_group)
+        proposed = self.propose(achieved.reshape(-1, achieved.shape[-1]), eligible.reshape(-1), goals)
+        candidates, valid = (all_cat(part, self.process_group) for part in proposed)
         chosen, exists = (from_first(part, self.process_group) for part in self.choose(candidates, valid, goals))
         return chosen.expand(*eligible.shape, *chosen.shape), exists.expand(*eligible.shape, *exists.shape)
 

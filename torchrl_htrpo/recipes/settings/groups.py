@@ -33,10 +33,12 @@ MIXTURES = {
     "gmm": component("modules.GaussianMixtureHead", _MIXTURE),
     "tanh_gmm": component("modules.TanhGaussianMixtureHead", _MIXTURE),
 }
-HGF = component("hindsight.HGFGoalSampler", "num_goals distance", num_goals="${num_goals}", resolution=0.01)
+_HGF: dict[str, Any] = {"num_goals": "${num_goals}", "resolution": 0.01}
+HGF = component("hindsight.HGFGoalSampler", "num_goals distance", **_HGF)
 ORIGINAL = component("hindsight.OriginalGoalSampler", beside=None)
 GOALS = {
     "hgf": HGF,
+    "hgf_bounded": component("hindsight.HGFGoalSampler", "distance", max_candidates="${num_goals}", **_HGF),
     "uniform": component("hindsight.UniformGoalSampler", num_goals="${num_goals}"),  # the ablation "w/o HGF"
     "all": component("hindsight.AllGoalSampler"),
     "original": ORIGINAL,  # TRPO on a goal task
