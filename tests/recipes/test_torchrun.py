@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.processes import needs_gloo
-from tests.recipes.runs import TINY, assert_same, environment, metrics, run
+from tests.recipes.runs import TINY, assert_same, environment, metrics
 from torchrl_htrpo.recipes.torchrun import arguments_of_process, process_group
+from torchrl_htrpo.records.checkpoints import checkpoints_of
 
 BITS = ("task=bitflip", *TINY["htrpo_bitflip"])
 STEPS = 64  # of an iteration, all processes together
@@ -32,6 +35,23 @@ def torchrun(*overrides: str, folder: Path, processes: int = 2) -> subprocess.Co
     )
 
 
+def stored(folder: Path) -> torch.Tensor:
+    """The log-probabilities in the replay buffer of the last checkpoint: two batches of 16 trajectories."""
+    (file,) = (checkpoints_of(folder).latest() / "components" / "replay").rglob("*.safetensors")
+    return load_file(file)["items/action_log_prob"].reshape(2, -1)
+
+
+def go_on(folder: Path, iterations: int, processes: int) -> None:
+    """Resume to so many iterations with another number of processes; one stored batch stays, one is replaced."""
+    settings = (f"total_steps={iterations * STEPS}", "replay_batches=2", "hydra.run.dir=more", f"resume={folder.name}")
+    before, ended = stored(folder), torchrun(*settings, folder=folder.parent, processes=processes)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert f"{processes} processes continue a run of" in ended.stderr + ended.stdout
+    assert len(metrics(folder)["critic/loss"]) == iterations
+    same = (stored(folder) == before).all(-1).tolist()
+    assert sorted(same) == [False, True]
+
+
 def processes_that_name(text: str) -> list[str]:
     """Command lines of running processes with a text in them."""
     found = []
@@ -47,19 +67,19 @@ def processes_that_name(text: str) -> list[str]:
 @pytest.mark.slow
 @needs_gloo
 def test_two_processes_write_one_run_and_resume_bit_for_bit(tmp_path):
-    whole = torchrun(f"total_steps={4 * STEPS}", "hydra.run.dir=whole", folder=tmp_path)
+    replay = "replay_batches=2"
+    whole = torchrun(f"total_steps={4 * STEPS}", replay, "hydra.run.dir=whole", folder=tmp_path)
     assert whole.returncode == 0, whole.stderr[-3000:]
     assert whole.stdout.count("RESULT ") == 1
     assert f"env_steps={4 * STEPS} " in whole.stdout
-    assert torchrun(f"total_steps={2 * STEPS}", "hydra.run.dir=half", folder=tmp_path).returncode == 0
-    again = torchrun(f"total_steps={4 * STEPS}", "hydra.run.dir=more", "resume=half", folder=tmp_path)
+    assert torchrun(f"total_steps={2 * STEPS}", replay, "hydra.run.dir=half", folder=tmp_path).returncode == 0
+    again = torchrun(f"total_steps={4 * STEPS}", replay, "hydra.run.dir=more", "resume=half", folder=tmp_path)
     assert again.returncode == 0, again.stderr[-3000:]
     assert_same(tmp_path / "whole", tmp_path / "half")
     assert len(metrics(tmp_path / "half")["critic/loss"]) == 4
-    # One process goes on, with other random numbers.
-    alone = run("htrpo_bitflip", *BITS[1:], f"total_steps={5 * STEPS}", "resume=half", folder=tmp_path)
-    assert alone.returncode == 0, alone.stderr[-3000:]
-    assert len(metrics(tmp_path / "half")["critic/loss"]) == 5
+    # Other numbers of processes go on with the stored batches, and with other random numbers.
+    go_on(tmp_path / "half", 5, processes=1)
+    go_on(tmp_path / "half", 6, processes=2)
     assert {path.name for path in tmp_path.iterdir()} <= {"whole", "half", "more"}  # no other process made a folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,13 @@ from tests.processes import needs_gloo, together
 from torchrl_htrpo.distributed import Group, rank_of, size_of
 from torchrl_htrpo.envs import DetourEnv
 from torchrl_htrpo.evaluation import HindsightMetrics
-from torchrl_htrpo.hindsight import HGFGoalSampler, OriginalGoalSampler, UniformGoalSampler
+from torchrl_htrpo.hindsight import AllGoalSampler, HGFGoalSampler, OriginalGoalSampler, UniformGoalSampler
 from torchrl_htrpo.modules import GaussianHead, make_actor, make_critic, make_normalizer
 from torchrl_htrpo.optim import ConjugateGradient, TrustRegionOptimizer, curvature_operator
 from torchrl_htrpo.optim.vectors import dot
+from torchrl_htrpo.records.checkpoints import OF_A_PROCESS
+from torchrl_htrpo.records.process_states import with_states_of_all
+from torchrl_htrpo.records.sealed import SealedCheckpoint
 from torchrl_htrpo.trainers import GoalBlocks, HTRPOTrainer, hindsight_pipeline
 from torchrl_htrpo.trainers.goal_blocks import draw_rows
 
@@ -29,6 +33,7 @@ DAMPING, SOLVER = 0.5, ConjugateGradient(4)
 SAMPLERS: dict[str, Callable[..., Any]] = {
     "shared goals": partial(HGFGoalSampler, 7),
     "uniform goals": partial(UniformGoalSampler, 5),
+    "all goals": AllGoalSampler,
     "a goal of each trajectory": OriginalGoalSampler,
     "both": partial(OriginalGoalSampler, partial(HGFGoalSampler, 4)),
 }
@@ -45,7 +50,7 @@ CASES = {name: {"goals": name} for name in SAMPLERS} | {
 }
 
 
-def make_trainer(goals: str, group: Group, **ratio: Any) -> HTRPOTrainer:
+def make_trainer(goals: str, group: Group, replay_batches: int = 1, **ratio: Any) -> HTRPOTrainer:
     """A trainer in float64 of all environments, or of the share of this process."""
     torch.manual_seed(1 + rank_of(group))  # the trainer gives all processes the networks of the first
     torch.set_default_dtype(torch.float64)
@@ -68,6 +73,7 @@ def make_trainer(goals: str, group: Group, **ratio: Any) -> HTRPOTrainer:
         critic_batch_size=100_000,
         gradient_rows=None,
         curvature_rows=None,
+        replay_batches=replay_batches,
         total_steps=1000,
         directory=tempfile.gettempdir(),
         process_group=group,
@@ -179,3 +185,38 @@ def test_processes_take_the_iterations_of_one(case, of_processes):
                 assert all(torch.equal(part[name], found) for part in parts), name
             error = (found - value).abs().max() / value.abs().max()
             assert error < 1e-9, (name, number, error)
+
+
+RESUMED = ("all goals", "a goal of each trajectory")  # without a random choice among trajectories, whose order differs
+
+
+def with_replay(rank: int, group: Group, goals: str, folder: str, begin: bool) -> Tensor:
+    """Save after three iterations with the last two batches stored, or load and take two more; the parameters then."""
+    trainer, batches = make_trainer(goals, group, replay_batches=2), collected()
+    components = with_states_of_all(trainer.components(), group)
+    checkpoint = SealedCheckpoint(**{name: part for name, part in components.items() if name not in OF_A_PROCESS})
+    if not begin:
+        checkpoint.load(Path(folder, "saved"))
+    for batch in batches if begin else batches[1::-1]:
+        trainer.update(batch.split(WORLDS // size_of(group))[rank])
+    if begin and group is not None:
+        components["replay"].gather()
+    if begin and rank == 0:
+        checkpoint.save(Path(folder, "saved"))
+    return torch.cat([value.reshape(-1) for value in (*trainer.actor.parameters(), *trainer.critic.parameters())])
+
+
+@pytest.mark.slow
+@needs_gloo
+@pytest.mark.parametrize("goals", RESUMED)
+@pytest.mark.parametrize(("there", "here"), [(2, 1), (1, 2), (2, 3)])
+def test_another_number_of_processes_goes_on_with_the_stored_batches(there, here, goals, tmp_path):
+    def found(folder: str, processes: int, begin: bool) -> list[Tensor]:
+        arguments = (goals, str(tmp_path / folder), begin)
+        return together(with_replay, processes, *arguments) if processes > 1 else [with_replay(0, None, *arguments)]
+
+    saved, _ = found("alone", 1, True)[0], found("other", there, True)
+    (expected,), moved = found("alone", 1, False), found("other", here, False)
+    assert (expected - saved).abs().max() > 1e-4
+    for parameters in moved:
+        assert (parameters - expected).abs().max() / expected.abs().max() < 1e-9

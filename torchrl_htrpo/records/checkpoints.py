@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl import torchrl_logger
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
@@ -56,7 +56,7 @@ class StoredItems:
 
     Example:
         >>> import torch
-        >>> from tensordict import TensorDict
+        >>> from tensordict import TensorDict, TensorDictBase
         >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
         >>> buffer, other = (ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2))
         >>> index = buffer.extend(TensorDict(x=torch.arange(6), batch_size=[6]))
@@ -72,17 +72,29 @@ class StoredItems:
         """Get the items and the position of the next one."""
         if not len(self.buffer):
             return {}
-        items, cursor = self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"]
-        sizes = {"batch_size": torch.tensor(items.batch_size), "cursor": torch.tensor(cursor)}
-        return {"items": _sorted(items.to_dict()), **sizes}  # TorchRL's order of keys differs from process to process
+        return state_of(self.buffer.storage[: len(self.buffer)], self.buffer.writer.state_dict()["_cursor"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the items."""
         self.buffer.empty()
         if state:
-            self.buffer.extend(TensorDict(state["items"], batch_size=state["batch_size"].tolist()))
+            self.buffer.extend(items_of(state))
             if len(self.buffer) == self.buffer.storage.max_size:  # otherwise the next item follows the last one
                 self.buffer.writer.load_state_dict({"_cursor": int(state["cursor"])})
+
+
+def state_of(items: TensorDictBase, cursor: int) -> dict[str, Any]:
+    """The state of a buffer with these items, whose next one goes to the position ``cursor``."""
+    sizes = {"batch_size": torch.tensor(items.batch_size), "cursor": torch.tensor(cursor)}
+    return {"items": _sorted(items.to_dict()), **sizes}  # TorchRL's order of keys differs from process to process
+
+
+def items_of(state: Mapping[str, Any]) -> TensorDict:
+    """The items in the state of a buffer; raise a ValueError if it is none."""
+    if "items" not in state:
+        expected = "that of a buffer (older formats are not read: use their version, or train again)"
+        raise ValueError(refusal("StoredItems", "state", expected, f"entries {sorted(state)}"))
+    return TensorDict(state["items"], batch_size=state["batch_size"].tolist())
 
 
 def checkpoints_of(directory: Path) -> CheckpointRotation:
@@ -186,8 +198,7 @@ def refuse_differences(path: Path, here: Mapping[str, Any]) -> None:
         raise ValueError(refusal("Run", f"checkpoint {path.name}", expected, "; ".join(found)))
 
 
-# Components whose state belongs to a process: random states, and stored batches of its environments.
-OF_A_PROCESS = frozenset({"env", "rng", "replay"})
+OF_A_PROCESS = frozenset({"env", "rng"})  # components whose state belongs to a process: random states
 
 
 def load_newest(checkpoint: SealedCheckpoint, directory: Path, here: Mapping[str, Any], processes: int) -> bool:
@@ -198,8 +209,7 @@ def load_newest(checkpoint: SealedCheckpoint, directory: Path, here: Mapping[str
     Raises:
         FileNotFoundError: if there is no checkpoint.
         DamagedCheckpoint: if none is intact.
-        ValueError: if it has another configuration or other versions than ``here``, or comes from another number of
-            processes and holds batches that belong to them.
+        ValueError: if it has another configuration or other versions than ``here``.
     """
     path = intact_checkpoint(directory)
     refuse_differences(path, here)
@@ -207,9 +217,6 @@ def load_newest(checkpoint: SealedCheckpoint, directory: Path, here: Mapping[str
     if there == processes:
         checkpoint.load(path)
         return True
-    if "replay" in checkpoint.components:
-        expected = f"{there}, as when {path.name} was saved, since its stored batches belong to those processes"
-        raise ValueError(refusal("Run", "processes", expected, processes))
     checkpoint.load(path, components=checkpoint.components.keys() - OF_A_PROCESS)
     torchrl_logger.warning(
         f"Run: {processes} processes continue a run of {there}: the random numbers, so the episodes, are new ones"
