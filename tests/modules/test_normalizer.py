@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.processes import needs_gloo, together
+from torchrl_htrpo.distributed import Group, size_of
 from torchrl_htrpo.modules import GoalNormalizer, RunningNormalizer
 
 
@@ -57,6 +59,26 @@ def test_one_absurd_input_does_not_spoil_its_column(value, first):
         normalizer.update(batch)
     assert normalizer.variance.sqrt().tolist() == pytest.approx([0.1, 0.1], rel=0.3)
     assert normalizer.mean.tolist() == pytest.approx([1, 1], abs=0.01)
+
+
+def absurd(rank: int, group: Group) -> list[torch.Tensor]:
+    """Statistics of a batch with an absurd number in one process, which are few inputs of each."""
+    torch.manual_seed(0)
+    batch, normalizer = torch.randn(1200, 2, dtype=torch.float64), RunningNormalizer(2).double()
+    batch[700:, 0] += 1000  # the processes have other middles
+    batch[5, 1] = 1e8
+    normalizer.update(batch.split(1200 // size_of(group))[rank], process_group=group)
+    return [normalizer.mean, normalizer.variance]
+
+
+@needs_gloo
+@pytest.mark.parametrize("processes", [2, 3])
+def test_an_absurd_input_is_one_by_the_inputs_of_all_processes(processes):
+    alone = absurd(0, None)
+    assert alone[1][1].sqrt() < 10
+    for found in together(absurd, processes):
+        for value, expected in zip(found, alone, strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_inputs_that_grow_a_thousandfold_are_followed():

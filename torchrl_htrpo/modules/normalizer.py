@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrl_htrpo._errors import count, number
-from torchrl_htrpo.distributed import Group, all_sum
+from torchrl_htrpo.distributed import Group, all_cat, all_sum, size_of
 
 _ENOUGH = 1000  # inputs from which a scale is reliable
 _FARTHEST = 50.0  # scales from the middle; inputs that are farther count as if they were there
@@ -68,8 +68,8 @@ class RunningNormalizer(nn.Module):
         rows = x.reshape(-1, x.shape[-1]).double()
         counted = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask.reshape(-1)
         counted = counted.unsqueeze(-1)
-        rows = torch.where(counted, self._bounded(rows, counted), 0)
         count, old = all_sum(counted.sum(), process_group), self.count.double()
+        rows = torch.where(counted, self._bounded(rows, counted, count, process_group), 0)
         total = old + count
         mean = all_sum(rows.sum(0), process_group) / count.clamp_min(1)
         squares = all_sum(((rows - mean).square() * counted).sum(0), process_group)
@@ -79,14 +79,16 @@ class RunningNormalizer(nn.Module):
         self.mean.copy_(torch.where(count > 0, self.mean + shift * count / total, self.mean))
         self.count.copy_(total)
 
-    def _bounded(self, rows: Tensor, counted: Tensor) -> Tensor:
-        sample = torch.where(counted, rows, torch.nan)[:: max(1, rows.numel() // _SAMPLE)]
+    def _bounded(self, rows: Tensor, counted: Tensor, count: Tensor, group: Group) -> Tensor:
+        sample = torch.where(counted, rows, torch.nan)[:: max(1, size_of(group) * rows.numel() // _SAMPLE)]
+        known = self.count >= _ENOUGH
+        if group is not None and not known:  # the same on all processes
+            sample = all_cat(sample, group)
         median = sample.nanmedian(0).values
         spread = (sample - median).abs().nanquantile(0.99, dim=0)
-        known = self.count >= _ENOUGH
         middle = torch.where(known, self.mean.double(), median)
         scale = torch.where(known, self.variance.double().sqrt(), spread).clamp_min(self.min_std)
-        scale = torch.where(known | (counted.sum() >= _ENOUGH), scale, torch.inf)
+        scale = torch.where(known | (count >= _ENOUGH), scale, torch.inf)
         return rows.clamp(middle - _FARTHEST * scale, middle + _FARTHEST * scale)
 
 
