@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,41 +70,52 @@ def numbers_in(stored: StoredItems) -> list[int]:
     return stored.buffer.storage[: len(stored.buffer)]["number"].flatten().tolist()
 
 
-def saved_by(rank: int, group: Group, folder: str, iterations: int) -> None:
+COUNTS = (0, 1, 3)  # of iterations
+
+
+def saved_by(rank: int, group: Group, folder: str) -> None:
     """Save what the last of so many iterations stored."""
-    stored = made(size_of(group))
-    for iteration in range(iterations):
-        collect(stored, iteration, rank, size_of(group))
-    components = with_states_of_all({"replay": stored}, group)
-    if group is not None:
-        components["replay"].gather()
-    if rank == 0:
-        SealedCheckpoint(replay=components["replay"]).save(Path(folder, "saved"))
+    for iterations in COUNTS:
+        stored = made(size_of(group))
+        for iteration in range(iterations):
+            collect(stored, iteration, rank, size_of(group))
+        components = with_states_of_all({"replay": stored}, group)
+        if group is not None:
+            components["replay"].gather()
+        if rank == 0:
+            SealedCheckpoint(replay=components["replay"]).save(Path(folder, str(iterations)))
 
 
-def loaded_by(rank: int, group: Group, folder: str) -> tuple[list[int], list[int]]:
+def loaded_by(rank: int, group: Group, folder: str) -> list[tuple[list[int], list[int]]]:
     """The items that a process gets, and those after another iteration."""
-    stored = made(size_of(group))
-    components = with_states_of_all({"replay": stored}, group)
-    SealedCheckpoint(replay=components["replay"]).load(Path(folder, "saved"))
-    before = numbers_in(stored)
-    collect(stored, 9, rank, size_of(group))
-    return before, numbers_in(stored)
+    found = []
+    for iterations in COUNTS:
+        stored = made(size_of(group))
+        components = with_states_of_all({"replay": stored}, group)
+        SealedCheckpoint(replay=components["replay"]).load(Path(folder, str(iterations)))
+        before = numbers_in(stored) if iterations else []
+        collect(stored, 9, rank, size_of(group))
+        found.append((before, numbers_in(stored)))
+    return found
+
+
+def on(processes: int, function: Callable[..., Any], folder: Path) -> list[Any]:
+    return together(function, processes, str(folder)) if processes > 1 else [function(0, None, str(folder))]
 
 
 @needs_gloo
-@pytest.mark.parametrize(("there", "here"), [(2, 1), (1, 2), (2, 3)])
-@pytest.mark.parametrize("iterations", [0, 1, 3])
-def test_another_number_of_processes_shares_the_stored_items_and_keeps_their_age(there, here, iterations, tmp_path):
-    arguments = (str(tmp_path), iterations)
-    _ = together(saved_by, there, *arguments) if there > 1 else saved_by(0, None, *arguments)
-    found = together(loaded_by, here, str(tmp_path)) if here > 1 else [loaded_by(0, None, str(tmp_path))]
-    kept = list(range(iterations))[-2:]
-    for step, expected in enumerate((kept, [*kept, 9][-2:])):
-        shares = [each[step] for each in found]
-        assert {len(share) for share in shares} == {len(expected) * ITEMS // here}
-        union = sorted(number for share in shares for number in share)
-        assert union == [10 * iteration + number for iteration in expected for number in range(ITEMS)]
+def test_another_number_of_processes_shares_the_stored_items_and_keeps_their_age(tmp_path):
+    folders = {there: tmp_path / str(there) for there in (1, 2)}
+    for there, folder in folders.items():
+        on(there, saved_by, folder)
+    for there, here in ((2, 1), (1, 2), (2, 3)):
+        for iterations, *found in zip(COUNTS, *on(here, loaded_by, folders[there]), strict=True):
+            kept = list(range(iterations))[-2:]
+            for step, expected in enumerate((kept, [*kept, 9][-2:])):
+                shares = [each[step] for each in found]
+                assert {len(share) for share in shares} == {len(expected) * ITEMS // here}
+                union = sorted(number for share in shares for number in share)
+                assert union == [10 * iteration + number for iteration in expected for number in range(ITEMS)]
 
 
 def refused(rank: int, group: Group) -> str:

@@ -190,33 +190,37 @@ def test_processes_take_the_iterations_of_one(case, of_processes):
 RESUMED = ("all goals", "a goal of each trajectory")  # without a random choice among trajectories, whose order differs
 
 
-def with_replay(rank: int, group: Group, goals: str, folder: str, begin: bool) -> Tensor:
+def with_replay(rank: int, group: Group, folder: str, begin: bool) -> list[Tensor]:
     """Save after three iterations with the last two batches stored, or load and take two more; the parameters then."""
-    trainer, batches = make_trainer(goals, group, replay_batches=2), collected()
-    components = with_states_of_all(trainer.components(), group)
-    checkpoint = SealedCheckpoint(**{name: part for name, part in components.items() if name not in OF_A_PROCESS})
-    if not begin:
-        checkpoint.load(Path(folder, "saved"))
-    for batch in batches if begin else batches[1::-1]:
-        trainer.update(batch.split(WORLDS // size_of(group))[rank])
-    if begin and group is not None:
-        components["replay"].gather()
-    if begin and rank == 0:
-        checkpoint.save(Path(folder, "saved"))
-    return torch.cat([value.reshape(-1) for value in (*trainer.actor.parameters(), *trainer.critic.parameters())])
+    found = []
+    for goals in RESUMED:
+        trainer, batches = make_trainer(goals, group, replay_batches=2), collected()
+        components = with_states_of_all(trainer.components(), group)
+        checkpoint = SealedCheckpoint(**{name: part for name, part in components.items() if name not in OF_A_PROCESS})
+        if not begin:
+            checkpoint.load(Path(folder, goals))
+        for batch in batches if begin else batches[1::-1]:
+            trainer.update(batch.split(WORLDS // size_of(group))[rank])
+        if begin and group is not None:
+            components["replay"].gather()
+        if begin and rank == 0:
+            checkpoint.save(Path(folder, goals))
+        parameters = *trainer.actor.parameters(), *trainer.critic.parameters()
+        found.append(torch.cat([value.detach().reshape(-1) for value in parameters]))
+    return found
 
 
 @pytest.mark.slow
 @needs_gloo
-@pytest.mark.parametrize("goals", RESUMED)
-@pytest.mark.parametrize(("there", "here"), [(2, 1), (1, 2), (2, 3)])
-def test_another_number_of_processes_goes_on_with_the_stored_batches(there, here, goals, tmp_path):
-    def found(folder: str, processes: int, begin: bool) -> list[Tensor]:
-        arguments = (goals, str(tmp_path / folder), begin)
-        return together(with_replay, processes, *arguments) if processes > 1 else [with_replay(0, None, *arguments)]
-
-    saved, _ = found("alone", 1, True)[0], found("other", there, True)
-    (expected,), moved = found("alone", 1, False), found("other", here, False)
-    assert (expected - saved).abs().max() > 1e-4
-    for parameters in moved:
-        assert (parameters - expected).abs().max() / expected.abs().max() < 1e-9
+def test_another_number_of_processes_goes_on_with_the_stored_batches(tmp_path):
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    saved = with_replay(0, None, one, True)
+    together(with_replay, 2, two, True)
+    expected = with_replay(0, None, one, False)
+    cases = {"2 to 1": [with_replay(0, None, two, False)]}
+    cases |= {"1 to 2": together(with_replay, 2, one, False), "2 to 3": together(with_replay, 3, two, False)}
+    for case, found in cases.items():
+        for before, alone, *each in zip(saved, expected, *found, strict=True):
+            assert (alone - before).abs().max() > 1e-4
+            for parameters in each:
+                assert (parameters - alone).abs().max() / alone.abs().max() < 1e-9, case

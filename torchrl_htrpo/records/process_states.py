@@ -60,7 +60,8 @@ class ItemsOfAll(ProcessStates):
         states = [state for state in self.states.values() if state]
         if not states:
             return {}
-        parts = [items_of(state).unflatten(0, (-1, self._slot)) for state in states]
+        slots = len(items_of(states[0])) // self._slot
+        parts = [items_of(state).unflatten(0, (slots, self._slot)) for state in states]
         return state_of(torch.cat(parts, 1).flatten(0, 1), sum(int(state["cursor"]) for state in states))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,10 +69,11 @@ class ItemsOfAll(ProcessStates):
         processes = size_of(self.group)
         if state:
             items = items_of(state)
-            if len(items) % (processes * self._slot):
+            slots, rest = divmod(len(items), processes * self._slot)
+            if rest:
                 expected = f"a multiple of the {processes * self._slot} of an iteration, to divide among {processes}"
                 raise ValueError(refusal("Run", "stored items", expected, len(items)))
-            shares = items.unflatten(0, (-1, processes, self._slot))
+            shares = items.unflatten(0, (slots, processes, self._slot))
             state = state_of(shares[:, rank_of(self.group)].flatten(0, 1), int(state["cursor"]) // processes)
         self.component.load_state_dict(state)
 
