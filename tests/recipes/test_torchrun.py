@@ -37,7 +37,7 @@ def torchrun(*overrides: str, folder: Path, processes: int = 2) -> subprocess.Co
 
 def stored(folder: Path) -> torch.Tensor:
     """The log-probabilities in the replay buffer of the last checkpoint: two batches of 16 trajectories."""
-    (file,) = (checkpoints_of(folder).latest() / "components" / "replay").rglob("*.safetensors")
+    (file,) = checkpoints_of(folder).latest().glob("components/*-replay/*.safetensors")
     return load_file(file)["items/action_log_prob"].reshape(2, -1)
 
 
