@@ -74,9 +74,11 @@ def examine(trained: DictConfig, actor: torch.nn.Module, episodes: int, seed: in
 
 
 def draw(trained: DictConfig, actor: torch.nn.Module, path: Path, seed: int) -> bool:
-    """Draw the policy; keep the GIF if it is small. Return whether it was kept."""
+    """Draw the policy where the environment can be drawn; keep the GIF if it is small. Return whether it was kept."""
     torch.manual_seed(seed)
     with closing(make_env(trained, seed, draw=True)) as env:
+        if not callable(getattr(env, "render", None)):
+            return False
         frames = record_frames(env, actor, episodes=3, horizon=trained.horizon, size=160)
     write_gif(frames[::2], path, fps=12.5)  # half of the frames, at their speed
     if path.stat().st_size > LARGEST_GIF:

@@ -47,7 +47,6 @@ def test_a_run_is_published_with_its_card_and_can_be_loaded(tmp_path, trained, m
 
     trained("htrpo_bitflip", "total_steps=64", directory=tmp_path / "run")
     trained("htrpo_bitflip", "total_steps=128", f"resume={tmp_path / 'run'}", directory=tmp_path / "run")
-    monkeypatch.setattr(publish, "draw", lambda *_: False)  # bits cannot be drawn
     card = publish.publish(tmp_path / "run", tmp_path / "kept" / "bits", command="train", episodes=16, seed=3)
     assert card["env_steps"] == 128 and card["episodes"] == 16
     policy, original = load_policy(tmp_path / "kept" / "bits"), load_policy(tmp_path / "run")
