@@ -60,7 +60,7 @@ def front(cfg: DictConfig, data: Path) -> str:
         name = row.task + (" †" if mark(cfg, task) != task else "")
         ends = (estimate(found.end, found.seeds), estimate(found.last, found.seeds))
         lines.append(line_of((name, found.seeds, reached(found.to_most), *ends, row.get("paper", ""))))
-    note = ["", "† An older recipe, without replay."] if older else []
+    note = ["", "† An older recipe."] if older else []
     return "\n".join([*lines, *note]) + "\n"
 
 
