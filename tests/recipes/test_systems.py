@@ -47,7 +47,7 @@ def test_a_system_changes_what_it_says_and_nothing_else(configured):
         "htrpo_no_hgf": {"goals"},
         "htrpo_no_qkl": {"divergence"},
         "htrpo_no_wis": {"weighted"},
-        "htrpo_whole_ratio": {"per_decision"},
+        "htrpo_whole_ratio": {"per_decision", "ratio_window"},
         "hpg": {"goals", "trust_region"},
         "hpg_hgf": {"trust_region"},
         "trpo": trpo,
