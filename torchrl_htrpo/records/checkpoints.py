@@ -56,7 +56,7 @@ class StoredItems:
 
     Example:
         >>> import torch
-        >>> from tensordict import TensorDict, TensorDictBase
+        >>> from tensordict import TensorDict
         >>> from torchrl.data import LazyTensorStorage, ReplayBuffer
         >>> buffer, other = (ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2))
         >>> index = buffer.extend(TensorDict(x=torch.arange(6), batch_size=[6]))
